@@ -158,6 +158,74 @@ def summary_sentence(table: pd.DataFrame, *, control: str) -> str:
             f"{100 * held:.1f} % of the customers are the control group and see the policy {control!r}.")
 
 
+def launch_plan(source: dict, *, policies: list[str], control_share: float) -> dict:
+    """Say which arms tonight's customers are split into.
+
+    The source's own plan counts if its arms are policies of this run; else a control group of `control_share` keeps
+    the policy `popular` and the rest see `value`.
+
+    Returns:
+        experiment_id, control and expected_shares.
+    """
+    plan = source.get("experiment") or {}
+    shares = plan.get("expected_shares") or {}
+    if shares and set(shares) <= set(policies):
+        return {name: plan[name] for name in ("experiment_id", "control", "expected_shares")}
+    if not 0 <= control_share <= 1:
+        raise ValueError(f"control_share == {control_share}, must be in [0, 1].")
+    split = {"popular": control_share, "value": round(1 - control_share, 9)}
+    return {"experiment_id": "control_group", "control": "popular", "expected_shares": split}
+
+
+def pinned_pairs(rule_outcomes: pd.DataFrame | None) -> pd.DataFrame | None:
+    """Pairs that a rule or an override pinned to their slot."""
+    return None if rule_outcomes is None else rule_outcomes[rule_outcomes["outcome"] == "pinned"]
+
+
+def by_source(deliveries: pd.DataFrame) -> pd.DataFrame:
+    """Count slots by candidate source, largest first.
+
+    Returns:
+        One row a source: source, n_slots, share, fallback_share.
+    """
+    table = deliveries.groupby("source").agg(n_slots=("decision_id", "size"), fallback_share=("is_fallback", "mean"))
+    table = table.assign(share=table["n_slots"] / max(len(deliveries), 1)).reset_index()
+    return table.sort_values(["n_slots", "source"], ascending=[False, True], ignore_index=True)
+
+
+def arms_sentence(assignments: pd.DataFrame, plan: dict) -> str:
+    """Say how many customers are in the control group."""
+    held = int((assignments["arm"] == plan["control"]).sum())
+    planned = 100 * plan["expected_shares"][plan["control"]]
+    return (f"{held:,} of {len(assignments):,} customers ({100 * held / max(len(assignments), 1):.1f} %, planned "
+            f"{planned:.1f} %) are the control group of {plan['experiment_id']!r}.")
+
+
+def propensity_sentence(deliveries: pd.DataFrame) -> str:
+    """Say how certain the shown slots were."""
+    p = deliveries["p_shown"]
+    sure = 100 * float((p == 1).mean()) if len(p) else 0.0
+    if sure == 100:
+        return "Every slot was certain (p_shown = 1): this log can value no other policy."
+    return (f"The probability of what was shown is {p.mean():.3f} on average and {p.min():.3f} at least; "
+            f"{sure:.1f} % of the slots were certain.")
+
+
+def source_sentence(origin: pd.DataFrame) -> str:
+    """Say which sources fill the slates, and how much is fallback."""
+    if origin.empty:
+        return "Nothing was published."
+    first = ", ".join(f"{row.source} {100 * row.share:.0f} %" for row in origin.head(3).itertuples())
+    fallback = float((origin["fallback_share"] * origin["n_slots"]).sum() / origin["n_slots"].sum())
+    return f"Most slots come from {first}; {100 * fallback:.1f} % of the slots are fallback."
+
+
+def moved_sentence(by_policy: pd.DataFrame) -> str:
+    """Say what share of each policy's slots the rules put there."""
+    parts = ", ".join(f"{100 * row.moved_share:.1f} % under {row.policy}" for row in by_policy.itertuples())
+    return f"Slots that hold an item which the bare ranking would not have shown: {parts}."
+
+
 def policy_of_arms(arms: list[str], policies: list[str], *, control: str) -> dict[str, str]:
     """Say which policy each arm follows: the one of its name, else the control's arm `popular` and others `value`."""
     fallback = {True: "popular", False: "value"}

@@ -15,6 +15,24 @@ MONEY = ("purchase", "return")
 PAIR = ["customer_id", "item_id"]
 
 
+def gather(deliveries: pd.DataFrame | None, answers: pd.DataFrame | None, logged_deliveries: pd.DataFrame | None,
+           logged_outcomes: pd.DataFrame | None, *, window_days: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Pick what was shown and how it was answered: tonight's slates where they were answered, else the log.
+
+    Returns:
+        The deliveries that count and their `outcomes`.
+
+    Raises:
+        ValueError: neither was answered.
+    """
+    if answers is not None and deliveries is not None:
+        return deliveries, join_outcomes(deliveries, answers, window_days=window_days)
+    if logged_deliveries is None or logged_outcomes is None:
+        raise ValueError("feedback: neither tonight's slates nor a log of past ones was answered; "
+                         "a source needs `answers`, or `logged_deliveries` with `logged_outcomes`.")
+    return logged_deliveries, logged_outcomes.assign(n_events=1, is_attributed=False)
+
+
 def join_outcomes(deliveries: pd.DataFrame, events: pd.DataFrame, *, window_days: int) -> pd.DataFrame:
     """Join answers to deliveries.
 
@@ -87,6 +105,64 @@ def position_sentence(by_position: pd.DataFrame) -> str:
     ratio = first["click_rate"] / max(last["click_rate"], 1e-12)
     return (f"Slot {first['position']:.0f} is clicked {ratio:.1f} times as often as slot {last['position']:.0f}: "
             f"{100 * first['click_rate']:.2f} % against {100 * last['click_rate']:.2f} %.")
+
+
+def policy_sentence(by_policy: pd.DataFrame, *, control: str | None = None) -> str:
+    """Say which policy was clicked more, with intervals, and that this is not yet proof."""
+    if "click_rate" not in by_policy or by_policy["click_rate"].notna().sum() < 2:
+        return "One policy answered alone: there is nothing to hold its click rate against."
+    ordered = by_policy.dropna(subset=["click_rate"]).sort_values(["click_rate", "policy"], ascending=[False, True])
+    best, last = ordered.iloc[0], ordered.iloc[-1]
+    said = (f"{best['policy']} was clicked on {100 * best['click_rate']:.2f} % "
+            f"[{100 * best['click_low']:.2f}, {100 * best['click_high']:.2f}] of the slots seen, "
+            f"{last['policy']} on {100 * last['click_rate']:.2f} % "
+            f"[{100 * last['click_low']:.2f}, {100 * last['click_high']:.2f}]")
+    apart = best["click_low"] > last["click_high"]
+    return f"{said}; {'the intervals are apart' if apart else 'the intervals overlap'}, and slots are not customers."
+
+
+def downstream(outcomes: pd.DataFrame) -> pd.DataFrame:
+    """Add up each answer type.
+
+    Returns:
+        One row a type: outcome_type, n_slots, n_events, value (money for purchases and returns, else counts).
+    """
+    table = outcomes.groupby("outcome_type", observed=True).agg(
+        n_slots=("decision_id", "nunique"), n_events=("n_events", "sum"), value=("value", "sum")).reset_index()
+    order = {name: place for place, name in enumerate(ANSWERS)}
+    return table.sort_values("outcome_type", key=lambda names: names.map(order), ignore_index=True)
+
+
+def value_sentence(totals: pd.DataFrame, *, currency: str | None) -> str:
+    """Say what was bought and what came back of it."""
+    value = totals.set_index("outcome_type")["value"]
+    bought, returned = float(value.get("purchase", 0.0)), float(value.get("return", 0.0))
+    if not bought:
+        return "No purchase followed a delivered slot."
+    back = f", of which {returned:,.2f} ({100 * returned / bought:.1f} %) came back" if returned else ""
+    return (f"Purchases of {bought:,.2f} {currency or 'value'} followed delivered slots{back}. "
+            "That is attributed value: some of it would have come anyway.")
+
+
+def delay_sentence(deliveries: pd.DataFrame, outcomes: pd.DataFrame) -> str:
+    """Say how long purchases take to follow their delivery."""
+    bought = outcomes[outcomes["outcome_type"] == "purchase"].merge(
+        deliveries[["decision_id", "delivered_at"]], on="decision_id")
+    days = (bought["occurred_at"] - bought["delivered_at"]) / pd.Timedelta(days=1)
+    if days.notna().sum() < 20:
+        return "Too few purchases followed to say how late they come."
+    return (f"Half of the first purchases came within {days.median():.1f} days and nine in ten within "
+            f"{days.quantile(0.9):.1f}: an earlier look misses the rest.")
+
+
+def override_sentence(report: pd.DataFrame) -> str:
+    """Say whether pinned slots beat the ranked ones, or that there were none."""
+    if report.empty or set(report["slots"]) != {"pinned", "ranked"}:
+        return "Nothing was pinned by hand among what was shown."
+    value = report.set_index("slots")["value_per_slot"]
+    word = "more" if value["pinned"] > value["ranked"] else "less"
+    return (f"Pinned slots were followed by {value['pinned']:.3f} a slot, {word} than the {value['ranked']:.3f} "
+            "of ranked slots in the same positions.")
 
 
 def override_report(deliveries: pd.DataFrame, outcomes: pd.DataFrame, overrides: pd.DataFrame | None) -> pd.DataFrame:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 COLUMNS = ["check_id", "layer", "status", "observed", "allowed", "detail"]
+DRIFT_COLUMNS = ["signal", "n_before", "n_now", "mean_before", "mean_now", "psi", "limit", "is_drifted"]
 PSI_FLOOR = 0.02
 N_BINS = 10
 
@@ -21,6 +22,44 @@ def check(check_id: str, layer: str, is_good: bool, *, observed: str, allowed: s
         raise ValueError(f"on_failure == {on_failure!r}, must be 'fail' or 'warn'.")
     status = "pass" if is_good else on_failure
     return pd.DataFrame([[check_id, layer, status, observed, allowed, detail]], columns=COLUMNS)
+
+
+def promises(tables: dict[str, pd.DataFrame | None], *, as_of: pd.Timestamp | None, k: int) -> pd.DataFrame:
+    """Recount every promise that the tables at hand allow to be recounted (a `checks` table)."""
+    deliveries, decisions = tables.get("deliveries"), tables.get("decisions")
+    rows = [pd.DataFrame(columns=COLUMNS)]
+    if deliveries is not None and decisions is not None:
+        rows += [check_slates(deliveries, decisions, tables["items"], k=k), check_propensities(deliveries),
+                 check_contact(deliveries, tables.get("customers"), as_of=as_of),
+                 check_output(deliveries, tables["items"], k=k)]
+    if tables.get("funnel") is not None and decisions is not None:
+        rows.append(check_funnel(tables["funnel"], decisions, policy="value"))
+    return pd.concat([row for row in rows if len(row)] or rows, ignore_index=True)
+
+
+def supply(events: pd.DataFrame | None, *, as_of: pd.Timestamp | None, max_days: float) -> pd.DataFrame:
+    """Check freshness and volume where there are events (a `checks` table)."""
+    if events is None or as_of is None:
+        return pd.DataFrame(columns=COLUMNS)
+    return pd.concat([check_freshness(events, as_of=as_of, max_days=max_days), check_volume(events, as_of=as_of)],
+                     ignore_index=True)
+
+
+def drift_or_empty(events: pd.DataFrame | None, *, as_of: pd.Timestamp | None, days: int, alpha: float) -> pd.DataFrame:
+    """`drift` where there are events, else an empty table."""
+    if events is None or as_of is None:
+        return pd.DataFrame(columns=DRIFT_COLUMNS)
+    return drift(events, as_of=as_of, days=days, alpha=alpha)
+
+
+def drift_sentence(table: pd.DataFrame) -> str:
+    """Say which signals moved beyond chance, or why none could be compared."""
+    if table.empty:
+        return "No signal has enough customers in both periods to be compared."
+    moved = table.loc[table["is_drifted"], "signal"].tolist()
+    if not moved:
+        return f"None of the {len(table)} signals moved more than chance allows."
+    return f"{len(moved)} of {len(table)} signals moved more than chance allows: {', '.join(moved)}."
 
 
 def check_freshness(events: pd.DataFrame, *, as_of: pd.Timestamp, max_days: float) -> pd.DataFrame:
@@ -184,7 +223,7 @@ def drift(events: pd.DataFrame, *, as_of: pd.Timestamp, days: int = 28, alpha: f
         old, new = before[name].dropna().to_numpy(), now[name].dropna().to_numpy()
         limit = psi_limit(len(old), len(new), alpha=alpha / len(signals))
         rows.append([name, len(old), len(new), old.mean(), new.mean(), psi(old, new), limit])
-    table = pd.DataFrame(rows, columns=["signal", "n_before", "n_now", "mean_before", "mean_now", "psi", "limit"])
+    table = pd.DataFrame(rows, columns=DRIFT_COLUMNS[:-1])
     return table.assign(is_drifted=table["psi"] > table["limit"])
 
 
@@ -201,6 +240,8 @@ def health_sentence(checks: pd.DataFrame) -> str:
     n = checks["status"].value_counts()
     failed = checks.loc[checks["status"] == "fail", "check_id"].tolist()
     warned = checks.loc[checks["status"] == "warn", "check_id"].tolist()
+    if checks.empty:
+        return "Nothing here could be checked: this source lacks the tables for it."
     if failed:
         return f"{len(failed)} of {len(checks)} checks failed, so this run must not be published: {', '.join(failed)}."
     if warned:

@@ -99,3 +99,11 @@ def intervals(table: pd.DataFrame, *, label: str, value: str, low: str, high: st
     if margin:
         axes.plot(shown[margin], names, "|", color=PALETTE[1], markersize=14, markeredgewidth=2)
     return fig
+
+
+def against_limit(table: pd.DataFrame, *, label: str, value: str, limit: str, title: str, x: str) -> Figure:
+    """Bars with the limit of each row as a tick."""
+    fig = bars(table, label=label, value=value, title=title, x=x)
+    shown = table.iloc[::-1]
+    fig.axes[0].plot(shown[limit], shown[label].astype(str), "|", color=PALETTE[1], markersize=16, markeredgewidth=2.5)
+    return fig

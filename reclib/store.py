@@ -19,6 +19,7 @@ from reclib import schema
 
 LAB = "lab"
 LATEST = "latest"
+PUBLISHED = "latest_published"
 _PROJECT = Path(__file__).resolve().parent.parent
 
 
@@ -33,12 +34,19 @@ def reports() -> Path:
 
 
 def folder(run: str = LATEST) -> Path:
-    """The folder of a run; `latest` is the run being made, else the last one published."""
+    """The folder of a run; `latest` is the run being made, else the last one published (`latest_published`)."""
+    if run == PUBLISHED:
+        return reports() / LATEST
     if run == LATEST:
         run = os.environ.get("RECLIB_RUN") or LATEST
     if not run or Path(run).name != run:
         raise ValueError(f"run == {run!r}, must be the name of a folder in {reports()}.")
     return reports() / run
+
+
+def run_id() -> str:
+    """Name of the run that is being made; `lab` in a notebook opened by hand."""
+    return _writable_run()
 
 
 def has(name: str, *, run: str = LATEST) -> bool:

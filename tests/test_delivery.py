@@ -114,3 +114,17 @@ def test_an_arm_follows_the_policy_of_its_name():
         "popular": "popular", "new": "value"}
     with pytest.raises(ValueError, match="not ranked"):
         delivery.policy_of_arms(["a"], ["relevance"], control="a")
+
+
+def test_the_plan_counts_only_if_its_arms_are_policies():
+    plan = {"experiment_id": "launch", "control": "popular", "expected_shares": {"popular": 0.5, "value": 0.5}}
+    own = delivery.launch_plan({"experiment": plan}, policies=["popular", "value"], control_share=0.1)
+    assert own == plan
+    foreign = plan | {"expected_shares": {"gate_30": 0.5, "gate_40": 0.5}}
+    other = delivery.launch_plan({"experiment": foreign}, policies=["popular", "value"], control_share=0.1)
+    assert other["expected_shares"] == {"popular": 0.1, "value": 0.9}
+
+
+def test_sources_are_counted_by_slot():
+    shown = pd.DataFrame({"decision_id": list("abc"), "source": ["x", "y", "x"], "is_fallback": [True, False, False]})
+    assert delivery.by_source(shown)[["source", "n_slots", "fallback_share"]].values.tolist() == [["x", 2, 0.5], ["y", 1, 0.0]]
