@@ -90,7 +90,7 @@ def scorecard_sentence(scores: pd.DataFrame) -> str:
     known = scores.dropna(subset=["lift_low", "lift_high"])
     if known.empty:
         return "No metric was compared with a control group."
-    names = known["metric"].where(known["arm"].nunique() == 1, known["metric"] + " (" + known["arm"] + ")")
+    names = known["metric"] if known["arm"].nunique() == 1 else known["metric"] + " (" + known["arm"] + ")"
     up, down = names[known["lift_low"] > 0].tolist(), names[known["lift_high"] < 0].tolist()
     said = [f"{label}: {', '.join(found)}" for label, found in (("higher", up), ("lower", down)) if found]
     rest = len(known) - len(up) - len(down)
