@@ -1,0 +1,1 @@
+"""The embedded shop: a synthetic world whose truth is known."""

@@ -1,0 +1,197 @@
+"""Columns of the log as tables of the contract; nothing that is truth is put into one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from reclib.sources.storefront import catalogue
+from reclib.sources.storefront.config import FIRST_DAY
+from reclib.sources.storefront.days import NEVER, Log, State
+from reclib.sources.storefront.policies import EMPTY, item_ids
+from reclib.sources.storefront.world import World
+
+_DAY = 86_400
+_WAIT = {"impression": 0, "dismiss": 40, "click": 20, "view": 60, "add_to_cart": 240, "purchase": 600, "return": 3600,
+         "unsubscribe": 0, "complaint": 0}
+_TYPES = tuple(_WAIT)
+_CHANNELS = ("app", "web", "push")
+_TEXT = pd.array(["a"], dtype="str")
+
+
+def events(world: World, logs: list[Log], *, first_day: int, n_days: int, slots: pd.Series | None) -> pd.DataFrame:
+    """Make the `events` of a span of days, by day, type and customer; `event_id` counts them.
+
+    Args:
+        world: the world.
+        logs: logs that reach these days; of all but the last only delayed orders and returns are in the span.
+        first_day, n_days: the span.
+        slots: `decision_id` of the published slots; None where the log's own slot numbers are the ids.
+    """
+    parts = [_rows(world, log, is_answer=slots is None or log is logs[-1]) for log in logs]
+    rows = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    inside = (rows["day"] >= first_day) & (rows["day"] < first_day + n_days)
+    order = np.flatnonzero(inside)
+    order = order[np.argsort(rows["day"][order], kind="stable")]
+    rows = {name: column[order] for name, column in rows.items()}
+    return pd.DataFrame({
+        "event_id": _first_id(world, first_day) + np.arange(len(order)),
+        "occurred_at": moments(rows["day"], rows["second"]),
+        "customer_id": rows["customer"] + 1,
+        "item_id": words(item_ids(world.config.n_items), rows["item"]),
+        "event_type": words(_TYPES, rows["type"]),
+        "value": rows["cents"] / 100,
+        "quantity": rows["quantity"].astype(float),
+        "channel": words(_CHANNELS, _channel(world, rows)),
+        "session_id": _maybe(rows["session"]),
+        "decision_id": _decision_ids(rows["slot"], slots),
+    })
+
+
+def items(world: World, state: State, *, day: int) -> pd.DataFrame:
+    """Make `items` as they stand on the evening of a day; `price` is after promotion."""
+    goods, n = world.items, world.config.n_items
+    price, is_promo = world.prices(day)
+    return pd.DataFrame({
+        "item_id": item_ids(n), "title": titles(world), "category": words([d.name for d in catalogue.DEPARTMENTS], goods.category),
+        "brand": words(catalogue.BRANDS, goods.brand), "supplier": words(catalogue.SUPPLIERS, goods.supplier),
+        "price": price, "unit_cost": goods.unit_cost,
+        "stock_on_hand": (state.stock if world.config.stock_on else np.full(n, 1_000_000)).astype(np.int64),
+        "valid_from": moments(np.maximum(goods.launch_day, -365), np.zeros(n, dtype=np.int64)),
+        "valid_to": _when(goods.retire_day < 100_000, goods.retire_day),
+        "list_price": goods.list_price, "is_own_brand": goods.brand == 0, "is_age_restricted": goods.is_restricted,
+        "is_storable": goods.is_storable, "is_on_promotion": is_promo,
+    })
+
+
+def customers(world: World, state: State, *, day: int) -> pd.DataFrame:
+    """Make `customers` as they stand on the evening of a day."""
+    people, n = world.customers, world.config.n_customers
+    return pd.DataFrame({
+        "customer_id": np.arange(1, n + 1), "joined_at": moments(people.joined_day, np.full(n, 43_200)),
+        "segment": words(catalogue.SEGMENTS, people.segment), "region": words(catalogue.REGIONS, people.region),
+        "has_consent": people.has_consent, "opted_out_at": _when(state.opt_out_day <= day, state.opt_out_day),
+        "is_adult": people.is_adult, "has_push": people.has_push,
+    })
+
+
+def logged_deliveries(world: World, log: Log, *, policy: str) -> pd.DataFrame:
+    """Make `logged_deliveries`: every slot shown, with the exact probability that the policy shows it there."""
+    rows = log.columns("impression")
+    n = len(rows["slot"])
+    return pd.DataFrame({
+        "decision_id": rows["slot"].astype(np.int64), "delivered_at": moments(rows["day"], rows["clock"]),
+        "item_id": words(item_ids(world.config.n_items), rows["item"]), "position": rows["position"].astype(np.int64),
+        "policy": words([policy], np.zeros(n, dtype=np.int64)), "p_shown": rows["p_shown"],
+        "customer_id": rows["customer"] + 1,
+        "channel": words(_CHANNELS, np.where(world.customers.uses_app[rows["customer"]], 0, 1)),
+        "n_eligible": rows["n_eligible"].astype(np.int64), "session_id": _session_id(world, rows),
+    })
+
+
+def logged_outcomes(world: World, log: Log, *, n_days: int) -> pd.DataFrame:
+    """Make `logged_outcomes`: the answers to those slots up to the last day; `value` is money, else a count of one."""
+    rows = _rows(world, log, is_answer=True)
+    kept = (rows["slot"] != EMPTY) & (rows["day"] < n_days) & (rows["type"] != _TYPES.index("impression"))
+    rows = {name: column[kept] for name, column in rows.items()}
+    order = np.lexsort((rows["type"], rows["slot"]))
+    rows = {name: column[order] for name, column in rows.items()}
+    is_money = np.isin(rows["type"], [_TYPES.index("purchase"), _TYPES.index("return")])
+    return pd.DataFrame({
+        "decision_id": rows["slot"].astype(np.int64), "outcome_type": words(_TYPES, rows["type"]),
+        "occurred_at": moments(rows["day"], rows["second"]), "value": np.where(is_money, rows["cents"] / 100, 1.0),
+    })
+
+
+def titles(world: World) -> np.ndarray:
+    """Name the items for people, such as "Golden oat biscuits 400 g"; no two items share a name."""
+    given: set[str] = set()
+    found = []
+    for number, category in enumerate(world.items.category):
+        department = catalogue.DEPARTMENTS[category]
+        noun = department.nouns[number % len(department.nouns)]
+        size = department.sizes[(number // 3) % len(department.sizes)]
+        name = f"{noun[0].upper()}{noun[1:]} {size}"
+        tries = 0
+        while name in given:
+            flavour = catalogue.FLAVOURS[(number + tries) % len(catalogue.FLAVOURS)]
+            tries += 1
+            serial = f" No. {tries // len(catalogue.FLAVOURS) + 1}" if tries > len(catalogue.FLAVOURS) else ""
+            name = f"{flavour} {noun} {size}{serial}"
+        given.add(name)
+        found.append(name)
+    return np.array(found)
+
+
+def words(labels: object, codes: np.ndarray) -> pd.Series:
+    """Spell codes out as a text column, without a Python loop over rows."""
+    taken = pa.array([str(label) for label in labels], pa.large_string()).take(pa.array(np.asarray(codes, dtype=np.int64)))
+    return pd.Series(type(_TEXT)(taken, dtype=_TEXT.dtype))
+
+
+def moments(day: np.ndarray, second: np.ndarray) -> pd.Series:
+    """Turn day numbers and seconds of the day into times, UTC."""
+    start = np.datetime64(FIRST_DAY, "us")
+    micros = (day.astype(np.int64) * _DAY + second.astype(np.int64)) * 1_000_000
+    return pd.Series(start + micros.astype("timedelta64[us]")).dt.tz_localize("UTC")
+
+
+def _rows(world: World, log: Log, *, is_answer: bool) -> dict[str, np.ndarray]:
+    """All rows of a log, one type after the other; `is_answer` says whether its slots are those being answered."""
+    parts = [_typed(world, log, name) for name in _TYPES]
+    rows = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return rows if is_answer else rows | {"slot": np.full(len(rows["slot"]), EMPTY)}
+
+
+def _typed(world: World, log: Log, name: str) -> dict[str, np.ndarray]:
+    rows = log.columns("line" if name in ("purchase", "return") else name)
+    if not rows:
+        rows = {key: np.zeros(0, dtype=np.int64) for key in ("customer", "day", "clock", "item", "slot")}
+    if name == "return" and "is_returned" in rows:
+        rows = {key: column[rows["is_returned"]] for key, column in rows.items()}
+    n = len(rows["customer"])
+    nothing = np.zeros(n, dtype=np.int64)
+    is_line = "quantity" in rows
+    day = {"purchase": "order_day", "return": "return_day"}.get(name, "day")
+    place = rows.get("position", nothing)
+    return {
+        "type": np.full(n, _TYPES.index(name), dtype=np.int8), "customer": rows["customer"], "item": rows["item"],
+        "day": rows[day if day in rows else "day"], "slot": rows.get("slot", nothing + EMPTY),
+        "second": rows["clock"] + _WAIT[name] + 5 * place,
+        "cents": np.round(rows["price"] * rows["quantity"] * 100) if is_line else nothing.astype(float),
+        "quantity": rows["quantity"] if is_line else nothing,
+        "session": nothing + EMPTY if name in ("return", "unsubscribe", "complaint") else _session_id(world, rows),
+    }
+
+
+def _session_id(world: World, rows: dict[str, np.ndarray]) -> np.ndarray:
+    return rows["day"].astype(np.int64) * world.config.n_customers + rows["customer"] + 1
+
+
+def _channel(world: World, rows: dict[str, np.ndarray]) -> np.ndarray:
+    """Those without a session and without a slot answered a push; the others came by app or web."""
+    by_push = (rows["slot"] == EMPTY) & np.isin(rows["type"], [_TYPES.index("unsubscribe"), _TYPES.index("complaint")])
+    return np.where(by_push, 2, np.where(world.customers.uses_app[rows["customer"]], 0, 1))
+
+
+def _decision_ids(slot: np.ndarray, slots: pd.Series | None) -> object:
+    if slots is None:
+        return _maybe(slot)
+    ids = pd.array(slots)
+    if pd.api.types.is_integer_dtype(ids.dtype):
+        ids = ids.astype("Int64")
+    return ids.take(slot, allow_fill=True)
+
+
+def _maybe(numbers: np.ndarray) -> pd.arrays.IntegerArray:
+    return pd.arrays.IntegerArray(np.where(numbers == EMPTY, 0, numbers).astype(np.int64), numbers == EMPTY)
+
+
+def _when(is_known: np.ndarray, day: np.ndarray) -> pd.Series:
+    return moments(np.where(is_known, np.minimum(day, NEVER), 0), np.zeros(len(day), dtype=np.int64)).where(is_known)
+
+
+def _first_id(world: World, first_day: int) -> int:
+    """Events of later days start at a higher number, so that history and answers can be put together."""
+    return 1 if first_day == 0 else 1 + first_day * world.config.n_customers * 64

@@ -1,0 +1,141 @@
+"""The shop's doors: its history as tables, and its answers to what is delivered. No truth passes through them."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import pandas as pd
+
+from reclib.sources.storefront import config, days, frames, policies, totals
+from reclib.sources.storefront import world as worlds
+from reclib.sources.storefront.days import Log, State
+from reclib.sources.storefront.world import World
+
+CURRENCY = "EUR"
+PRE_DAYS = 28
+LOGGING = "bestsellers"
+ASSUMPTIONS = (
+    "The shop is synthetic: every customer, price and answer in it is made by a seeded world whose truth is known.",
+    "Out of stock items are not shown; items for adults are never shown to minors.",
+    "Contribution is money paid less unit costs, less money paid back, plus half of the cost of what came back.",
+    "Those who opted out are shown nothing and sent nothing from the next day on.",
+    "More sessions order and more impressions are clicked than in a real shop, so that a few thousand customers have power.",
+)
+
+
+def load(*, n_customers: int = 4000, n_items: int = 500, n_days: int = 84, seed: int = 7, preset: str = "default",
+         stock_on: bool = True, k: int = 8, epsilon: float = 0.2, **options: object) -> tuple[dict[str, pd.DataFrame], dict]:
+    """Make the shop's history.
+
+    Args:
+        n_customers, n_items, n_days, seed: size of the world and its luck.
+        preset: `default`, `retail` or `grocery`.
+        stock_on: whether stock runs out.
+        k, epsilon: slate length and share of explored slates of the shop's own policy.
+        options: any further parameter of `config.Storefront`.
+
+    Returns:
+        Tables `events`, `items`, `customers`, `logged_deliveries`, `logged_outcomes`, and the facts of the source.
+
+    Raises:
+        ValueError: a parameter is out of range; the sentence names it.
+    """
+    settings = config.build(preset=preset, n_customers=n_customers, n_items=n_items, n_days=n_days, seed=seed,
+                            stock_on=stock_on, k=k, epsilon=epsilon, **options)
+    world, state, log = _history(settings)
+    tables = {
+        "events": frames.events(world, [log], first_day=0, n_days=n_days, slots=None),
+        "items": frames.items(world, state, day=n_days - 1),
+        "customers": frames.customers(world, state, day=n_days - 1),
+        "logged_deliveries": frames.logged_deliveries(world, log, policy=LOGGING),
+        "logged_outcomes": frames.logged_outcomes(world, log, n_days=n_days),
+    }
+    return tables, facts(settings)
+
+
+def answer(deliveries: pd.DataFrame, assignments: pd.DataFrame | None = None, *, params: dict,
+           n_days: int = 28) -> dict[str, pd.DataFrame]:
+    """Let the same world go on while every visitor is shown the slate published for them.
+
+    Args:
+        deliveries: `deliveries`; the same slate is shown on every visit, less what is out of stock that day.
+        assignments: `assignments`; its customers must be customers of this world. Who has no delivery sees nothing.
+        params: `facts["params"]` of the history.
+        n_days: days that the shop answers for.
+
+    Returns:
+        `events` of these days, with the `decision_id` of the slot that they answer, and `customers_after`: one row a
+        customer with the totals of these days, and `pre_orders`, `pre_revenue`, `pre_clicks` of the 28 days before.
+
+    Raises:
+        ValueError: an unknown customer or item, two items in one slot, or bad parameters.
+    """
+    if n_days < 1:
+        raise ValueError(f"n_days == {n_days}, must be at least 1.")
+    settings = config.build(**params)
+    if assignments is not None:
+        policies.customer_numbers(assignments["customer_id"], settings.n_customers)
+    world, state, log = _history(settings)
+    policy = policies.published(deliveries, settings.n_customers, settings.n_items)
+    first_day = settings.n_days
+    later = days.run(world, state, policy, first_day=first_day, n_days=n_days)
+    events = frames.events(world, [log, later], first_day=first_day, n_days=n_days, slots=deliveries["decision_id"])
+    after = totals.total(world, state, [log, later], first_day=first_day, n_days=n_days)
+    return {"events": events, "customers_after": after.merge(_before(settings), on="customer_id", validate="one_to_one")}
+
+
+def facts(settings: config.Storefront) -> dict:
+    """Say what this source is, as a record that JSON can hold."""
+    as_of = pd.Timestamp(config.FIRST_DAY) + pd.Timedelta(days=settings.n_days - 1)
+    return {
+        "currency": CURRENCY, "as_of": as_of.date().isoformat(), "n_days": settings.n_days, "k": settings.k,
+        "params": config.as_params(settings), "answers": True, "experiment": plan(), "is_randomised": True,
+        "cost_is_known": True, "assumptions": list(ASSUMPTIONS),
+    }
+
+
+def plan() -> dict:
+    """The pre-registered plan of the launch: value-based ranking against best sellers."""
+    return {
+        "experiment_id": "launch", "control": "popular", "expected_shares": {"popular": 0.5, "value": 0.5}, "alpha": 0.05,
+        "metrics": {
+            "revenue": {"role": "success", "kind": "mean", "winsorise": 0.999},
+            "contribution": {"role": "success", "kind": "mean", "winsorise": 0.999},
+            "is_converted": {"role": "success", "kind": "proportion"},
+            "opted_out": {"role": "guardrail", "kind": "proportion", "margin": 1.0, "direction": "down"},
+            "complaints": {"role": "guardrail", "kind": "mean", "margin": 3.0, "direction": "down"},
+            "return_rate": {"role": "guardrail", "kind": "ratio", "numerator": "returned", "denominator": "revenue",
+                            "margin": 0.5, "direction": "down"},
+            "is_retained": {"role": "quality", "kind": "proportion"},
+            "dismiss_rate": {"role": "quality", "kind": "ratio", "numerator": "dismissals", "denominator": "impressions",
+                             "direction": "down"},
+            "aov": {"role": "exploratory", "kind": "ratio", "numerator": "revenue", "denominator": "orders"},
+        },
+        "covariates": ["pre_revenue", "pre_orders", "pre_clicks"],
+    }
+
+
+def history(settings: config.Storefront) -> tuple[World, State, Log]:
+    """The world, its state on the last evening of the history (a copy), and the log of the history."""
+    return _history(settings)
+
+
+def _history(settings: config.Storefront) -> tuple[World, State, Log]:
+    world, state, log = _lived(settings)
+    return world, state.copy(), log
+
+
+@lru_cache(maxsize=1)
+def _lived(settings: config.Storefront) -> tuple[World, State, Log]:
+    world = worlds.build(settings)
+    state = days.morning(world)
+    log = days.run(world, state, policies.named(LOGGING), first_day=0, n_days=settings.n_days)
+    return world, state, log
+
+
+def _before(settings: config.Storefront) -> pd.DataFrame:
+    world, state, log = _lived(settings)
+    first_day = max(settings.n_days - PRE_DAYS, 0)
+    before = totals.total(world, state, [log], first_day=first_day, n_days=settings.n_days - first_day)
+    wanted = {"orders": "pre_orders", "revenue": "pre_revenue", "clicks": "pre_clicks"}
+    return before[["customer_id", *wanted]].rename(columns=wanted)
