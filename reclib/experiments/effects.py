@@ -1,0 +1,146 @@
+"""Effects from sufficient statistics: differences, ratios by the delta method, CUPED, Fieller's lifts, margins.
+
+Every function works along leading axes, so one call reads an experiment, all its segments, or ten thousand simulated
+ones. Degrees of freedom are Welch's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.special import stdtr, stdtrit
+
+from reclib.experiments.stats import Moments
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure of an arm and how it varies; leading axes as in `Moments`.
+
+    Attributes:
+        n: customers.
+        value: the estimate.
+        variance: variance of one customer's contribution; the estimate's own is variance / n.
+        x_mean, x_cov: mean and covariance of the covariates.
+        xy_cov: covariance of the contribution with each covariate.
+    """
+
+    n: np.ndarray
+    value: np.ndarray
+    variance: np.ndarray
+    x_mean: np.ndarray | None = None
+    x_cov: np.ndarray | None = None
+    xy_cov: np.ndarray | None = None
+
+
+def mean_estimate(moments: Moments) -> Estimate:
+    """The mean of the first variable; the further ones are covariates."""
+    return Estimate(moments.n, moments.mean[..., 0], moments.cov[..., 0, 0], moments.mean[..., 1:],
+                    moments.cov[..., 1:, 1:], moments.cov[..., 0, 1:])
+
+
+def ratio_estimate(moments: Moments) -> Estimate:
+    """The sum of the first variable over the sum of the second, by the delta method; the rest are covariates."""
+    top, below = moments.mean[..., 0], moments.mean[..., 1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        gradient = np.stack([1 / below, -top / below**2], axis=-1)
+        inner = moments.cov[..., :2, :2]
+        variance = np.einsum("...i,...ij,...j->...", gradient, inner, gradient)
+        xy_cov = np.einsum("...i,...ij->...j", gradient, moments.cov[..., :2, 2:])
+        return Estimate(moments.n, top / below, variance, moments.mean[..., 2:], moments.cov[..., 2:, 2:], xy_cov)
+
+
+def adjust(arm: Estimate, control: Estimate) -> tuple[Estimate, Estimate]:
+    """Take out of both arms what the covariates explain (CUPED), with one slope from both arms together.
+
+    The slope comes from the covariance of all customers, and both arms are centred on the mean of all customers:
+    a slope or a centre of each arm's own would make the standard error falsely small.
+
+    Returns:
+        Both estimates, adjusted; their lift is relative to the adjusted control.
+    """
+    n = arm.n + control.n
+    share = (arm.n * control.n / n)[..., None]
+    gap = arm.x_mean - control.x_mean
+    x_cov = ((arm.n - 1)[..., None, None] * arm.x_cov + (control.n - 1)[..., None, None] * control.x_cov
+             + share[..., None] * gap[..., :, None] * gap[..., None, :])
+    xy_cov = ((arm.n - 1)[..., None] * arm.xy_cov + (control.n - 1)[..., None] * control.xy_cov
+              + share * (arm.value - control.value)[..., None] * gap)
+    slope = np.einsum("...ij,...j->...i", np.linalg.pinv(x_cov, rcond=1e-12, hermitian=True), xy_cov)
+    centre = (arm.n[..., None] * arm.x_mean + control.n[..., None] * control.x_mean) / n[..., None]
+    return _adjusted(arm, slope, centre), _adjusted(control, slope, centre)
+
+
+def _adjusted(estimate: Estimate, slope: np.ndarray, centre: np.ndarray) -> Estimate:
+    value = estimate.value - np.einsum("...i,...i->...", slope, estimate.x_mean - centre)
+    variance = (estimate.variance - 2 * np.einsum("...i,...i->...", slope, estimate.xy_cov)
+                + np.einsum("...i,...ij,...j->...", slope, estimate.x_cov, slope))
+    return replace(estimate, value=value, variance=np.maximum(variance, 0.0))
+
+
+def compare(arm: Estimate, control: Estimate, *, alpha: float, critical: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """Hold an arm against the control.
+
+    Args:
+        arm: estimate of the arm.
+        control: estimate of the control.
+        alpha: two-sided error rate.
+        critical: half width of the intervals in standard errors; Student's quantile by default.
+
+    Returns:
+        mean_arm, mean_control, effect, effect_low, effect_high, lift, lift_low, lift_high (Fieller's; missing where
+        the control mean cannot be told from zero), p_value, se, df.
+    """
+    own, base = arm.variance / arm.n, control.variance / control.n
+    with np.errstate(divide="ignore", invalid="ignore"):
+        se = np.sqrt(own + base)
+        df = (own + base) ** 2 / (own**2 / (arm.n - 1) + base**2 / (control.n - 1))
+        effect = arm.value - control.value
+        half = (stdtrit(df, 1 - alpha / 2) if critical is None else critical)
+        p_value = 2 * stdtr(df, -np.abs(effect / se))
+        lift = effect / np.abs(control.value)
+    lift_low, lift_high = fieller(arm.value, own, control.value, base, half)
+    return {
+        "mean_arm": arm.value, "mean_control": control.value, "effect": effect, "effect_low": effect - half * se,
+        "effect_high": effect + half * se, "lift": lift, "lift_low": lift_low, "lift_high": lift_high,
+        "p_value": p_value, "se": se, "df": df, "critical": half,
+    }
+
+
+def fieller(top: np.ndarray, top_variance: np.ndarray, below: np.ndarray, below_variance: np.ndarray,
+            half: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Fieller's interval of top / below - 1 (its sign turned where `below` is negative).
+
+    It holds every ratio r for which top - r below is within `half` standard errors of zero, so it never contradicts
+    the absolute interval. Where `below` itself is within `half` standard errors of zero it has no ends: both missing.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        a = below**2 - half**2 * below_variance
+        b = top * below
+        c = top**2 - half**2 * top_variance
+        root = np.sqrt(np.maximum(b**2 - a * c, 0.0))
+        low, high = (b - root) / a - 1, (b + root) / a - 1
+    is_bounded = a > 0
+    turned = below < 0
+    low, high = np.where(turned, -high, low), np.where(turned, -low, high)
+    return np.where(is_bounded, low, np.nan), np.where(is_bounded, high, np.nan)
+
+
+def hold_margin(arm: Estimate, control: Estimate, margin: float, *, is_up: bool, is_absolute: bool = False,
+                df: np.ndarray | None = None) -> np.ndarray:
+    """One-sided p-value of "worse than the control by the margin or more".
+
+    A relative margin m is a share of the control mean, which is itself estimated: the test is of
+    arm - (1 - m) control (or (1 + m) where lower is better), with the variance of both.
+
+    Returns:
+        The p-value; below alpha / 2 exactly where Fieller's interval of the lift stays inside the margin.
+    """
+    sign = 1.0 if is_up else -1.0
+    weight = 1.0 if is_absolute else 1.0 - sign * margin * np.sign(control.value)
+    room = margin if is_absolute else 0.0
+    distance = sign * (arm.value - weight * control.value) + room
+    se = np.sqrt(arm.variance / arm.n + weight**2 * control.variance / control.n)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return stdtr(arm.n + control.n - 2 if df is None else df, -distance / se)

@@ -1,0 +1,299 @@
+"""Sufficient statistics: everything that a readout needs to know of the customers, in a few numbers an arm.
+
+Rows are read once, in pandas or in the data engine (`from_parquet`); what comes out has the same shape, so the same
+effects are computed from a frame, from a file of ten million customers and from a thousand simulated experiments.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from reclib.experiments.plan import Metric, Plan
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Count, means and covariances of some variables; leading axes are arms, segments or simulations.
+
+    Attributes:
+        n: number of customers, shape (...).
+        mean: means, shape (..., v).
+        cov: covariances with n - 1 below, shape (..., v, v).
+    """
+
+    n: np.ndarray
+    mean: np.ndarray
+    cov: np.ndarray
+
+    def __getitem__(self, index: object) -> Moments:
+        """Pick along the leading axes."""
+        return Moments(self.n[index], self.mean[index], self.cov[index])
+
+
+@dataclass(frozen=True)
+class MetricStats:
+    """What the readout knows of one metric.
+
+    Attributes:
+        metric: its entry in the plan.
+        arms: names of the arms, the leading axis of everything below.
+        moments: of the variables: value (or numerator and denominator), then covariates.
+        n_missing: customers without a value, left out (a missing value is not a zero).
+        n_infinite: customers whose value is infinite.
+        n_capped: customers whose value was capped.
+        cap: the cap, NaN without.
+        uncapped: the same moments without the cap, or None.
+        covariates: names of the covariates among the variables.
+        quantile: value and variance of one customer's share in it, for quantiles, or None.
+        reason: why the metric cannot be read, empty where it can.
+    """
+
+    metric: Metric
+    arms: tuple[str, ...]
+    moments: Moments | None = None
+    n_missing: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    n_infinite: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    n_capped: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    cap: float = np.nan
+    uncapped: Moments | None = None
+    covariates: tuple[str, ...] = ()
+    quantile: tuple[np.ndarray, np.ndarray] | None = None
+    reason: str = ""
+
+
+def moments_of(values: np.ndarray) -> Moments:
+    """Moments along the second axis from the right: (..., customers, variables)."""
+    n = np.full(values.shape[:-2], values.shape[-2], dtype=float)
+    mean = values.mean(axis=-2)
+    centred = values - mean[..., None, :]
+    cov = np.einsum("...ni,...nj->...ij", centred, centred) / np.maximum(n - 1, 1)[..., None, None]
+    return Moments(n, mean, cov)
+
+
+def grouped_moments(values: np.ndarray, codes: np.ndarray, n_groups: int) -> Moments:
+    """Moments of the rows of each group.
+
+    Args:
+        values: shape (customers, variables), no missing values.
+        codes: group of each row, from 0.
+        n_groups: number of groups; an empty one has mean NaN.
+    """
+    n = np.bincount(codes, minlength=n_groups).astype(float)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.stack([np.bincount(codes, column, n_groups) / n for column in values.T], axis=-1)
+        centred = values - mean[codes]
+        cov = np.empty((n_groups, values.shape[1], values.shape[1]))
+        for i in range(values.shape[1]):
+            for j in range(i + 1):
+                products = np.bincount(codes, centred[:, i] * centred[:, j], n_groups)
+                cov[:, i, j] = cov[:, j, i] = products / (n - 1)
+    return Moments(n, mean, cov)
+
+
+def statistics(units: pd.DataFrame, plan: Plan) -> dict[str, MetricStats]:
+    """Reduce customers to the sufficient statistics of every metric of the plan.
+
+    Args:
+        units: `units` of one experiment.
+        plan: its plan.
+
+    Returns:
+        One entry a metric, in the plan's order; the arms are those of the plan with a share.
+    """
+    arms = (plan.control, *plan.arms)
+    codes = pd.Index(arms).get_indexer(units["arm"].astype("str"))
+    inside = units[codes >= 0]
+    covariates, names = _covariates(inside, plan)
+    return {metric.name: _metric_stats(inside, codes[codes >= 0], metric, arms, covariates, names)
+            for metric in plan.metrics}
+
+
+def segment_statistics(units: pd.DataFrame, plan: Plan, metric: Metric, segment: str) -> tuple[list, Moments]:
+    """Moments of one metric by (value of the segment, arm): the values, and moments of shape (values, arms)."""
+    arms = (plan.control, *plan.arms)
+    known = units[units[segment].notna() & units["arm"].astype("str").isin(arms)]
+    values, n_missing, _ = read_values(known, metric)
+    known, values = known[n_missing == 0], values[n_missing == 0]
+    cap = cap_of(values, metric)
+    values = values if np.isnan(cap) else np.clip(values, -cap, cap)
+    names = sorted(known[segment].unique(), key=str)
+    rows = pd.Index(names).get_indexer(known[segment])
+    columns = pd.Index(arms).get_indexer(known["arm"].astype("str"))
+    flat = grouped_moments(values, rows * len(arms) + columns, len(names) * len(arms))
+    shape = (len(names), len(arms))
+    return names, Moments(flat.n.reshape(shape), flat.mean.reshape(*shape, -1),
+                          flat.cov.reshape(*shape, *flat.cov.shape[1:]))
+
+
+def read_values(units: pd.DataFrame, metric: Metric) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Read a metric's columns as numbers, with whether a row is missing and whether it is infinite."""
+    values = np.column_stack([units[name].astype("float64").to_numpy() for name in metric.columns])
+    return values, np.isnan(values).any(axis=1), np.isinf(values).any(axis=1)
+
+
+def cap_of(values: np.ndarray, metric: Metric) -> float:
+    """One cap for all arms: the quantile of absolute values, over customers with a value other than zero."""
+    if metric.winsorise is None or metric.kind not in ("mean", "ratio"):
+        return np.nan
+    sizes = np.abs(values[:, 0])
+    sizes = sizes[sizes > 0] if metric.winsorise_over == "nonzero" else sizes
+    return float(np.quantile(sizes, metric.winsorise)) if len(sizes) else 0.0
+
+
+def _covariates(units: pd.DataFrame, plan: Plan) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Covariates as numbers; a missing one (a customer who is new) is zero with an indicator beside it."""
+    columns, names = [], []
+    for name in plan.covariates:
+        if name not in units:
+            continue
+        values = units[name].astype("float64").to_numpy()
+        is_missing = ~np.isfinite(values)
+        columns.append(np.where(is_missing, 0.0, values))
+        names.append(name)
+        if is_missing.any() and not is_missing.all():
+            columns.append(is_missing.astype(float))
+            names.append(f"{name} is missing")
+    return (np.column_stack(columns) if columns else np.zeros((len(units), 0))), tuple(names)
+
+
+def _metric_stats(units: pd.DataFrame, codes: np.ndarray, metric: Metric, arms: tuple[str, ...],
+                  covariates: np.ndarray, names: tuple[str, ...]) -> MetricStats:
+    reason = column_reason(units, metric)
+    if reason:
+        return MetricStats(metric, arms, reason=reason)
+    values, is_missing, is_infinite = read_values(units, metric)
+    count = {"n_missing": np.bincount(codes[is_missing], minlength=len(arms)),
+             "n_infinite": np.bincount(codes[is_infinite], minlength=len(arms))}
+    kept = ~is_missing & ~is_infinite
+    values, codes, covariates = values[kept], codes[kept], covariates[kept]
+    raw = grouped_moments(np.hstack([values, covariates]), codes, len(arms))
+    if metric.kind == "quantile":
+        return MetricStats(metric, arms, raw, quantile=_quantiles(values[:, 0], codes, metric.quantile, len(arms)), **count)
+    cap = cap_of(values, metric)
+    if np.isnan(cap):
+        return MetricStats(metric, arms, raw, covariates=names, **count)
+    is_capped = (np.abs(values) > cap)[:, 0]
+    capped = np.column_stack([np.clip(values[:, 0], -cap, cap), values[:, 1:]])
+    return MetricStats(
+        metric, arms, grouped_moments(np.hstack([capped, covariates]), codes, len(arms)), cap=cap, uncapped=raw,
+        n_capped=np.bincount(codes[is_capped], minlength=len(arms)), covariates=names, **count)
+
+
+def column_reason(units: pd.DataFrame, metric: Metric) -> str:
+    """Why the columns of a metric cannot be read, or an empty text."""
+    absent = [name for name in metric.columns if name not in units]
+    if absent:
+        return f"the plan names {absent}, which the units lack; they have {sorted(map(str, units.columns))}"
+    wrong = [name for name in metric.columns if not pd.api.types.is_numeric_dtype(units[name])]
+    if wrong:
+        return f"{wrong} are not numbers"
+    if metric.kind == "proportion":
+        values = units[metric.columns[0]].dropna().astype("float64")
+        if len(values) and not values.isin([0.0, 1.0]).all():
+            return f"{metric.columns[0]} is planned as a proportion and has values other than 0 and 1"
+    return ""
+
+
+def _quantiles(values: np.ndarray, codes: np.ndarray, q: float, n_arms: int) -> tuple[np.ndarray, np.ndarray]:
+    found = [quantile_of(np.sort(values[codes == arm]), q) for arm in range(n_arms)]
+    return np.array([value for value, _ in found]), np.array([variance for _, variance in found])
+
+
+def quantile_of(ordered: np.ndarray, q: float) -> tuple[float, float]:
+    """A quantile of ordered values, and n times its variance, from the order statistics around it.
+
+    The half width between the ranks n q +- 1.96 sqrt(n q (1 - q)) is 1.96 standard errors. Tied values may make it
+    zero: the quantile cannot then be compared.
+    """
+    n = len(ordered)
+    if n < 2:
+        return np.nan, np.nan
+    spread = 1.959963985 * np.sqrt(q * (1 - q) / n)
+    low, value, high = np.quantile(ordered, np.clip([q - spread, q, q + spread], 0, 1))
+    return float(value), float(n * ((high - low) / (2 * 1.959963985)) ** 2)
+
+
+def from_parquet(path: str | Path, plan: Plan, *, threads: int | None = None) -> dict[str, MetricStats]:
+    """Compute the same statistics in the data engine, without pulling rows into memory.
+
+    Args:
+        path: Parquet file with the columns of `units`.
+        plan: its plan; quantiles are not supported here.
+        threads: threads of the engine, all by default.
+
+    Returns:
+        As `statistics`; covariates must have no missing values.
+    """
+    import duckdb
+
+    arms = (plan.control, *plan.arms)
+    with duckdb.connect() as engine:
+        if threads:
+            engine.execute(f"SET threads = {int(threads)}")
+        source = engine.read_parquet(str(path))
+        known = set(source.columns)
+        caps = _engine_caps(source, plan, known)
+        queries = {metric.name: _engine_columns(metric, plan.covariates, caps.get(metric.name))
+                   for metric in plan.metrics if set(metric.columns) <= known and metric.kind != "quantile"}
+        columns = [f"{sql} AS {_quoted(f'{name}.{label}')}" for name, parts in queries.items() for label, sql in parts.items()]
+        table = source.aggregate(f"CAST(arm AS VARCHAR) AS arm, {', '.join(columns)}", "arm").df().set_index("arm").reindex(arms)
+    return {metric.name: _engine_stats(metric, arms, table, plan.covariates, caps.get(metric.name, np.nan))
+            if metric.name in queries else MetricStats(metric, arms, reason=_engine_reason(metric, known))
+            for metric in plan.metrics}
+
+
+def _engine_reason(metric: Metric, known: set[str]) -> str:
+    absent = sorted(set(metric.columns) - known)
+    return f"the plan names {absent}, which the units lack" if absent else "quantiles need the rows, not their sums"
+
+
+def _engine_caps(source, plan: Plan, known: set[str]) -> dict[str, float]:  # noqa: ANN001
+    capped = [metric for metric in plan.metrics if metric.winsorise is not None and set(metric.columns) <= known]
+    if not capped:
+        return {}
+    parts = []
+    for metric in capped:
+        value = f"abs({_quoted(metric.columns[0])})"
+        only = f" FILTER (WHERE {value} > 0)" if metric.winsorise_over == "nonzero" else ""
+        parts.append(f"quantile_cont({value}, {metric.winsorise}){only}")
+    row = source.aggregate(", ".join(parts)).fetchall()[0]
+    return {metric.name: float(cap or 0.0) for metric, cap in zip(capped, row)}
+
+
+def _engine_columns(metric: Metric, covariates: tuple[str, ...], cap: float | None) -> dict[str, str]:
+    outcome = [f"CAST({_quoted(name)} AS DOUBLE)" for name in metric.columns]
+    is_there = " AND ".join(f"isfinite({value})" for value in outcome)
+    shown = list(outcome)
+    if cap is not None:
+        shown[0] = f"greatest(least({outcome[0]}, {cap!r}), {-cap!r})"
+    variables = shown + [f"CAST({_quoted(name)} AS DOUBLE)" for name in covariates]
+    found = {
+        "n": f"count(*) FILTER (WHERE {is_there})",
+        "n_missing": f"count(*) FILTER (WHERE {' OR '.join(f'{value} IS NULL OR isnan({value})' for value in outcome)})",
+        "n_infinite": f"count(*) FILTER (WHERE {' OR '.join(f'isinf({value})' for value in outcome)})",
+        "n_capped": f"count(*) FILTER (WHERE {is_there} AND abs({outcome[0]}) > {cap!r})" if cap is not None else "0",
+    }
+    for i, left in enumerate(variables):
+        found[f"mean_{i}"] = f"avg({left}) FILTER (WHERE {is_there})"
+        for j, right in enumerate(variables[: i + 1]):
+            found[f"cov_{j}_{i}"] = f"covar_samp({left}, {right}) FILTER (WHERE {is_there})"
+    return found
+
+
+def _engine_stats(metric: Metric, arms: tuple[str, ...], table: pd.DataFrame, covariates: tuple[str, ...],
+                  cap: float) -> MetricStats:
+    get = lambda label: table[f"{metric.name}.{label}"].to_numpy(dtype=float)  # noqa: E731
+    size = len(metric.columns) + len(covariates)
+    mean = np.stack([get(f"mean_{i}") for i in range(size)], axis=-1)
+    cov = np.stack([np.stack([get(f"cov_{min(i, j)}_{max(i, j)}") for j in range(size)], axis=-1)
+                    for i in range(size)], axis=-2)
+    return MetricStats(metric, arms, Moments(np.nan_to_num(get("n")), mean, cov), np.nan_to_num(get("n_missing")),
+                       np.nan_to_num(get("n_infinite")), np.nan_to_num(get("n_capped")), cap, None, covariates)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

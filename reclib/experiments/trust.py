@@ -1,0 +1,147 @@
+"""Can the experiment be trusted? Checks in the shape of the `checks` table; a failed one withholds the verdict."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from reclib.experiments import effects, srm
+from reclib.experiments.plan import Plan
+from reclib.experiments.readout import blocking_reason, of_experiment
+from reclib.experiments.stats import MetricStats, grouped_moments, statistics
+
+LAYER = "experiments"
+COUPLED = ("stock", "budget")
+
+
+def check_units(units: pd.DataFrame, plan: Plan, *, stats: dict[str, MetricStats] | None = None) -> pd.DataFrame:
+    """Check the split, the units, the missing values and the balance before the experiment.
+
+    Args:
+        units: `units`.
+        plan: the plan.
+        stats: their sufficient statistics, where they are made already.
+
+    Returns:
+        A `checks` table: units, sample_ratio, leaked_arms, sample_ratio_<segment>, missing_values, balance_<covariate>.
+        p-values of several segments, metrics or covariates are corrected for their number (Bonferroni).
+    """
+    own = of_experiment(units, plan)
+    stats = statistics(own, plan) if stats is None else stats
+    rows = [_units_row(own, plan), *_split_rows(own, plan), *_segment_rows(own, plan), _missing_row(stats, plan),
+            *_balance_rows(own, plan)]
+    return pd.DataFrame(rows)
+
+
+def check_interference(rule_prices: pd.DataFrame | None, *, is_split: bool) -> pd.DataFrame:
+    """Check whether the arms took from the same stock or budget while it ran out.
+
+    Args:
+        rule_prices: `rule_prices`, or None where no rule was priced.
+        is_split: stock and budgets were divided between the arms by their shares.
+
+    Returns:
+        A `checks` table of one row.
+    """
+    detail, status, n_binding = "no shared stock or budget was priced", "pass", 0
+    if rule_prices is not None:
+        binding = rule_prices[rule_prices["kind"].isin(COUPLED) & rule_prices["is_binding"].astype(bool)]
+        n_binding = int(binding["rule_id"].nunique())
+        names = ", ".join(sorted(binding["rule_id"].astype("str").unique())[:5])
+        if n_binding and not is_split:
+            status, detail = "fail", f"the arms share what runs out ({names}): what one arm takes, the other lacks"
+        elif n_binding:
+            detail = f"{names} bind, but each arm has its own part"
+        else:
+            detail = "no stock or budget binds"
+    return pd.DataFrame([_row("shared_stock", status, n_binding, 0, detail)])
+
+
+def check_support(gate: str, detail: str) -> pd.DataFrame:
+    """Check that the log supports the policy that a decision rests on (see `offpolicy.gate`)."""
+    status = {"usable": "pass", "weak": "warn"}.get(gate, "fail")
+    return pd.DataFrame([_row("policy_support", status, np.nan, np.nan, detail)])
+
+
+def _row(check_id: str, status: str, observed: float, allowed: float, detail: str) -> dict:
+    return {"check_id": check_id, "layer": LAYER, "status": status, "observed": _shown(observed), "allowed": _shown(allowed),
+            "detail": detail}
+
+
+def _shown(value: float | str) -> str:
+    return value if isinstance(value, str) else "" if pd.isna(value) else f"{value:.4g}"
+
+
+def _units_row(units: pd.DataFrame, plan: Plan) -> dict:
+    reason = blocking_reason(units, plan)
+    if not plan.is_randomised:
+        return _row("units", "warn", float(len(units)), "", reason)
+    return _row("units", "fail" if reason else "pass", len(units), "", reason or f"{len(units):,} customers, one row each, one arm each")
+
+
+def _split_rows(units: pd.DataFrame, plan: Plan) -> list[dict]:
+    table = srm.split_table(units["arm"].dropna(), plan.expected_shares)
+    planned = table[table["planned_share"] > 0]
+    leaked = table[(table["planned_share"] == 0) & (table["n_customers"] > 0)]
+    p = float(srm.sample_ratio(planned["n_customers"].to_numpy(), planned["planned_share"].to_numpy()))
+    found = ", ".join(f"{row.arm} {100 * row.share:.2f} % (planned {100 * row.planned_share:.2f} %)" for row in planned.itertuples())
+    if plan.is_randomised:
+        first = _row("sample_ratio", "fail" if p < plan.srm_alpha else "pass", p, plan.srm_alpha, found)
+    else:
+        first = _row("sample_ratio", "pass", np.nan, np.nan, f"not applicable, the arms were not drawn by lot; {found}")
+    names = ", ".join(f"{row.arm} ({row.n_customers:,})" for row in leaked.itertuples())
+    n_leaked = int(leaked["n_customers"].sum())
+    second = _row("leaked_arms", "fail" if n_leaked else "pass", n_leaked, 0,
+                  f"customers in arms that the plan gives no share: {names}" if n_leaked else "every customer is in an arm of the plan")
+    return [first, second]
+
+
+def _segment_rows(units: pd.DataFrame, plan: Plan) -> list[dict]:
+    segments = [name for name in plan.segments if name in units]
+    rows = []
+    for segment in segments if plan.is_randomised else []:
+        table = srm.segment_ratios(units, segment, plan.expected_shares)
+        if table.empty:
+            continue
+        worst = table.loc[table["p_adjusted"].idxmin()]
+        p = min(float(worst["p_adjusted"]) * len(segments), 1.0)
+        rows.append(_row(f"sample_ratio_{segment}", "fail" if p < plan.srm_alpha else "pass", p, plan.srm_alpha,
+                         f"worst of {len(table)} values: {worst['value']} with {int(worst['n_customers']):,} customers"))
+    return rows
+
+
+def _missing_row(stats: dict[str, MetricStats], plan: Plan) -> dict:
+    known = [entry for entry in stats.values() if entry.moments is not None and len(entry.n_missing)]
+    found = {entry.metric.name: srm.missing_ratio(entry.n_missing, entry.n_missing + entry.moments.n) for entry in known}
+    n_missing = {entry.metric.name: int(entry.n_missing.sum()) for entry in known}
+    if not any(n_missing.values()):
+        return _row("missing_values", "pass", 0, "", "no value is missing")
+    worst = min(found, key=lambda name: (found[name], name))
+    p = min(found[worst] * len(found), 1.0)
+    counts = ", ".join(f"{name} {count:,}" for name, count in n_missing.items() if count)
+    status = "fail" if p < plan.srm_alpha else "warn"
+    how = "unevenly between the arms" if status == "fail" else "about as often in every arm"
+    return _row("missing_values", status, p, plan.srm_alpha, f"values are missing {how} and left out, not taken as zero: {counts}")
+
+
+def _balance_rows(units: pd.DataFrame, plan: Plan) -> list[dict]:
+    names = [name for name in plan.covariates if name in units and pd.api.types.is_numeric_dtype(units[name])]
+    n_tests = max(len(names) * len(plan.arms), 1)
+    rows = []
+    for name in names:
+        p = min(min(_balance(units, plan, name).values(), default=1.0) * n_tests, 1.0)
+        status = "fail" if p < plan.srm_alpha and plan.is_randomised else "warn" if p < plan.alpha else "pass"
+        rows.append(_row(f"balance_{name}", status, p, plan.srm_alpha, "same before the experiment" if status == "pass"
+                         else "the arms differed before the experiment"))
+    absent = sorted(set(plan.covariates) - set(names))
+    return rows + ([_row("covariates", "warn", len(absent), 0, f"the units lack {absent} as numbers")] if absent else [])
+
+
+def _balance(units: pd.DataFrame, plan: Plan, name: str) -> dict[str, float]:
+    arms = (plan.control, *plan.arms)
+    values = units[name].astype("float64").to_numpy()
+    codes = pd.Index(arms).get_indexer(units["arm"].astype("str"))
+    kept = (codes >= 0) & np.isfinite(values)
+    moments = grouped_moments(values[kept, None], codes[kept], len(arms))
+    found = effects.compare(effects.mean_estimate(moments[1:]), effects.mean_estimate(moments[0]), alpha=plan.alpha)
+    return {arm: float(p) for arm, p in zip(arms[1:], found["p_value"]) if np.isfinite(p)}

@@ -1,0 +1,215 @@
+"""The verdict in words and money: SHIP, HOLD, ROLLBACK or INVALID, and what to do next.
+
+SHIP: a success metric is better, none is worse, and every guardrail is within its margin. ROLLBACK: a success metric
+or a guardrail is worse (a guardrail that is worse but within its margin stops nothing that a success metric pays for).
+HOLD: neither. INVALID beats all: a failed check means that the numbers must not be read.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from reclib import report
+from reclib.experiments.plan import Plan
+
+SHIP, HOLD, ROLLBACK, INVALID = "SHIP", "HOLD", "ROLLBACK", "INVALID"
+MONEY_NAMES = ("contribution", "profit", "net_revenue", "revenue", "spend", "sales")
+NEXT = {
+    "units": "Repair the assignment: one row and one arm a customer, then read again.",
+    "sample_ratio": "Find what loses customers of one arm, repair it and run the experiment anew; do not read this one.",
+    "leaked_arms": "Find how customers came into an arm that the plan gives no share, and run the experiment anew.",
+    "missing_values": "Find why values are lost more often in one arm; until then no arm can be compared.",
+    "shared_stock": "Divide stock and budgets between the arms by their shares and run the experiment anew.",
+    "policy_support": "Explore more, so that the log shows what the policy would show, and value it again.",
+}
+
+
+def verdict(readout: pd.DataFrame, checks: pd.DataFrame, plan: Plan, *, currency: str | None = None) -> dict:
+    """Decide what to do.
+
+    Args:
+        readout: result of `readout.readout`.
+        checks: `checks` rows (see `trust`); one that fails makes the verdict INVALID.
+        plan: the plan.
+        currency: currency of the source; without one, no amount is named.
+
+    Returns:
+        A record: verdict, arm, metric, reasons (sentences), checks (records), effect, low, high (of the metric that
+        carries the verdict, missing as None), money (a record, or None) and next_action.
+    """
+    primary = readout[readout["is_primary"]]
+    failed = checks[checks["status"] == "fail"]
+    by_arm = {arm: decide_arm(primary[primary["arm"] == arm]) for arm in plan.arms}
+    if len(failed):
+        word, arm, reasons = INVALID, plan.arms[0], [f"{row.detail[:1].upper()}{row.detail[1:]}." for row in failed.itertuples()]
+    elif not plan.is_randomised:
+        word, arm, reasons = HOLD, plan.arms[0], ["The arms were not drawn by lot, so no difference between them is an effect of the change."]
+    else:
+        word, arm = _overall(by_arm, primary, plan)
+        reasons = _reasons(primary, plan, by_arm)
+    row = _deciding_row(primary, plan, arm)
+    is_read = word != INVALID and row is not None
+    return {
+        "verdict": word, "arm": arm, "metric": None if row is None else row["metric"], "reasons": reasons,
+        "checks": checks[["check_id", "status", "observed", "allowed", "detail"]].to_dict("records"),
+        "effect": _known(row, "effect") if is_read else None, "low": _known(row, "effect_low") if is_read else None,
+        "high": _known(row, "effect_high") if is_read else None, "by_arm": by_arm,
+        "money": money(primary, plan, arm, currency=currency) if is_read else None,
+        "next_action": _next_action(word, arm, failed, primary, plan),
+    }
+
+
+def decide_arm(primary: pd.DataFrame) -> str:
+    """SHIP, HOLD or ROLLBACK from the findings of one arm's primary rows."""
+    success = primary.loc[primary["role"] == "success", "finding"]
+    guardrails = primary.loc[primary["role"] == "guardrail", "finding"]
+    is_better = bool((success == "better").any())
+    if (success == "worse").any() or (guardrails == "worse").any():
+        return ROLLBACK
+    if not is_better and (guardrails == "worse, within margin").any():
+        return ROLLBACK
+    return SHIP if is_better and guardrails.isin(["within margin", "worse, within margin"]).all() else HOLD
+
+
+def _overall(by_arm: dict[str, str], primary: pd.DataFrame, plan: Plan) -> tuple[str, str]:
+    """The best arm that may ship; else the arm to take back; else hold."""
+    order = sorted(plan.arms, key=lambda arm: (-_gain(primary, plan, arm), arm))
+    for word in (SHIP, ROLLBACK, HOLD):
+        arms = [arm for arm in order if by_arm[arm] == word]
+        if arms:
+            return word, arms[0]
+    return HOLD, plan.arms[0]
+
+
+def _gain(primary: pd.DataFrame, plan: Plan, arm: str) -> float:
+    row = _deciding_row(primary, plan, arm)
+    if row is None or pd.isna(row["effect"]):
+        return float("-inf")
+    return float(row["effect"] if row["is_up"] else -row["effect"])
+
+
+def _deciding_row(primary: pd.DataFrame, plan: Plan, arm: str) -> pd.Series | None:
+    """The first success metric's row of an arm; without success metrics none."""
+    own = primary[(primary["arm"] == arm) & (primary["role"] == "success")]
+    return own.iloc[0] if len(own) else None
+
+
+def _known(row: pd.Series | None, name: str) -> float | None:
+    return None if row is None or pd.isna(row[name]) else float(row[name])
+
+
+def _reasons(primary: pd.DataFrame, plan: Plan, by_arm: dict[str, str]) -> list[str]:
+    if not plan.of_role("success"):
+        return ["The plan names no success metric, so nothing could be shown."]
+    prefix = len(plan.arms) > 1
+    rows = primary[primary["role"].isin(["success", "guardrail"])]
+    found = []
+    for row in rows.itertuples():
+        sentence = metric_sentence(row, plan.alpha)
+        found.append(f"{row.arm}: {sentence}" if prefix else sentence)
+    if prefix:
+        found.append("By arm: " + ", ".join(f"{arm} {word}" for arm, word in by_arm.items()) + ".")
+    return found
+
+
+def metric_sentence(row: object, alpha: float) -> str:
+    """Say what a primary row of the readout shows, with its interval."""
+    if row.finding == "refused":
+        return f"{row.metric} cannot be read: {row.reason or 'it has no number'}."
+    size = f"{report.number(row.effect)} {report.interval(row.effect_low, row.effect_high)} a customer"
+    if row.kind == "ratio":
+        size = size.replace(" a customer", "")
+    if pd.notna(row.lift) and pd.notna(row.lift_low):
+        size += f" ({report.percent(row.lift)}, between {report.percent(row.lift_low)} and {report.percent(row.lift_high)})"
+    words = {
+        "better": "is better by", "worse": "is worse by", "not shown": "did not move beyond chance:",
+        "within margin": "stays within its margin:", "worse, within margin": "is worse, though within its margin:",
+        "margin not shown": "could be worse than its margin allows:", "no margin": "is not known to be worse, but has no margin:",
+    }
+    edge = f"; the margin is {report.percent(row.margin)}" if pd.notna(row.margin) else ""
+    return f"{row.metric} {words[row.finding]} {size}{edge}."
+
+
+def money_metric(plan: Plan) -> str | None:
+    """The metric that is read in money: one that the plan marks `is_money`, else one named like money."""
+    means = [metric for metric in plan.metrics if metric.kind == "mean"]
+    marked = [metric.name for metric in means if metric.is_money]
+    named = [name for name in MONEY_NAMES for metric in means if metric.name == name]
+    return (marked or named or [None])[0]
+
+
+def money(primary: pd.DataFrame, plan: Plan, arm: str, *, currency: str | None) -> dict | None:
+    """What the arm brought in, in money.
+
+    Returns:
+        metric, currency, arm, per_customer with its interval, n_customers (those who got it) and the total over them,
+        n_all (everyone in arm and control) and the total had all of them got it; None where the plan has no money
+        metric, the source no currency, or the metric could not be read.
+    """
+    name = money_metric(plan)
+    rows = primary[(primary["arm"] == arm) & (primary["metric"] == name)]
+    if not currency or rows.empty or pd.isna(rows["effect"].iloc[0]):
+        return None
+    row = rows.iloc[0]
+    parts = {"per_customer": row["effect"], "per_customer_low": row["effect_low"], "per_customer_high": row["effect_high"]}
+    n, n_all = int(row["n_arm"]), int(row["n_arm"] + row["n_control"])
+    totals = {key.replace("per_customer", "total"): round(float(value) * n, 2) for key, value in parts.items()}
+    everyone = {key.replace("per_customer", "total_all"): round(float(value) * n_all, 2) for key, value in parts.items()}
+    return {"metric": name, "currency": currency, "arm": arm, "n_customers": n, "n_all": n_all,
+            "is_shown": bool(row["effect_low"] > 0 or row["effect_high"] < 0),
+            **{key: round(float(value), 6) for key, value in parts.items()}, **totals, **everyone}
+
+
+def money_sentence(found: dict | None, *, currency: str | None, metric: str | None) -> str:
+    """Say the money, or why none can be named."""
+    if metric is None:
+        return "No amount is named: the plan measures no money."
+    if not currency:
+        return f"No amount is named: the source does not say in which currency {metric} is."
+    if found is None:
+        return f"No amount is named: {metric} could not be read."
+    unit = found["currency"]
+    low, high = report.money(found["per_customer_low"], unit), report.money(found["per_customer_high"], unit)
+    best, total = report.money(found["per_customer"], unit), report.money(found["total"], unit, 0)
+    span = f"between {report.money(found['total_low'], unit, 0)} and {report.money(found['total_high'], unit, 0)}"
+    start = "We would expect" if found["is_shown"] else "Nothing is shown either way:"
+    return (f"{start} {best} {found['metric']} a customer in {found['arm']} (between {low} and {high}), "
+            f"{total} over the {found['n_customers']:,} customers who got it ({span}).")
+
+
+def headline(found: dict) -> str:
+    """One line for the top of a page."""
+    first = found["reasons"][0] if found["reasons"] else "nothing was measured."
+    return f"{found['verdict']}: {first} {found['next_action']}"
+
+
+def _next_action(word: str, arm: str, failed: pd.DataFrame, primary: pd.DataFrame, plan: Plan) -> str:
+    if word == INVALID:
+        known = [name for name in NEXT if name in set(failed["check_id"])]
+        return NEXT[known[0]] if known else "Repair what the failed checks name and run the experiment anew; do not read this one."
+    if not plan.is_randomised:
+        return "Draw the arms by lot next time; until then use this only to describe."
+    if word == SHIP:
+        return f"Give {arm} to everyone, keep a small holdout, and compare what comes with what was foretold."
+    if word == ROLLBACK:
+        return f"Take {arm} back and look at what made it worse before trying again."
+    return _how_to_go_on(primary[primary["arm"] == arm], plan)
+
+
+def _how_to_go_on(own: pd.DataFrame, plan: Plan) -> str:
+    """What a HOLD needs: a plan that can decide, readable metrics, or more customers."""
+    unread = own.loc[own["role"].isin(["success", "guardrail"]) & (own["finding"] == "refused"), "metric"]
+    if not plan.of_role("success"):
+        return "Write a plan with a success metric before the next test."
+    if len(unread):
+        return f"Repair what keeps {', '.join(unread)} from being read, then read again."
+    unset = own.loc[own["finding"] == "no margin", "metric"]
+    if len(unset):
+        return f"State how much worse {', '.join(unset)} may get before the next test."
+    open_ones = own[(own["role"] == "success") & (own["finding"] == "not shown")]
+    if len(open_ones):
+        row = open_ones.iloc[0]
+        return (f"Keep the control; a new test needs more customers: this one could find effects of "
+                f"{report.number(row['detectable'])} in {row['metric']}, and saw {report.number(row['effect'])}.")
+    names = ", ".join(own.loc[own["finding"] == "margin not shown", "metric"])
+    return f"Run on with more customers until {names} can be told from the margin."
