@@ -1,0 +1,123 @@
+"""What all candidate sources share: the best items of a block of customers, and the table they hand over."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from reclib.candidates.history import History
+
+BLOCK_CELLS = 10_000_000
+DIGITS = 6
+COLUMNS = ["customer_id", "item_id", "source", "source_rank", "source_score", "is_known_customer", "is_known_item"]
+
+
+class Source(Protocol):
+    """A candidate source: `fit` learns and returns itself, `generate` writes a `candidates` table.
+
+    `is_personal` says whether it needs to know the customer; where it does not, it can serve strangers.
+    """
+
+    name: str
+    is_personal: bool
+
+    def fit(self, history: History) -> Source:
+        """Learn from the history."""
+
+    def generate(self, customers: pd.Index, *, n: int, eligible: pd.Index | None = None,
+                 mask_had: bool = True) -> pd.DataFrame:
+        """Offer each customer up to `n` items, best first."""
+
+
+def best(scores: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Find the best columns of each row; ties go to the earlier column, -inf is never taken.
+
+    Scores are rounded to six decimals first, so that the order is the same on every processor.
+
+    Returns:
+        (columns, scores), both rows x n, best first; the score of an empty place is -inf.
+    """
+    n = min(n, scores.shape[1])
+    if n == 0:
+        return np.zeros((len(scores), 0), int), np.zeros((len(scores), 0))
+    width = scores.shape[1]
+    is_open = np.isfinite(scores)
+    key = np.rint(np.where(is_open, scores, 0.0) * 10**DIGITS).astype(np.int64) * width - np.arange(width)
+    key[~is_open] = np.iinfo(np.int64).min
+    if n < width:
+        columns = np.argpartition(key, width - n, axis=1)[:, width - n:]
+    else:
+        columns = np.broadcast_to(np.arange(width), key.shape)
+    order = np.argsort(np.take_along_axis(key, columns, axis=1), axis=1)[:, ::-1]
+    columns = np.take_along_axis(columns, order, axis=1)
+    taken = np.take_along_axis(scores, columns, axis=1)
+    return columns, np.where(np.isfinite(taken), np.round(taken, DIGITS), -np.inf)
+
+
+def offer(source: Source, history: History, customers: pd.Index, columns: np.ndarray, score, *, n: int,
+          eligible: pd.Index | None, mask_had: bool, known_items: np.ndarray, known_customers: np.ndarray,
+          above: float | None = 0.0) -> pd.DataFrame:
+    """Score blocks of customers and keep the best items of each.
+
+    Args:
+        columns: codes, ascending, of the items that the source can offer.
+        score: function of customer codes (-1: stranger) and their places in `customers` (a slice); returns their rows
+            of scores over `columns`.
+        known_items: flag by item code; known_customers: flag by customer code.
+        above: offers must score more than this; None: any finite score will do.
+    """
+    is_open = np.ones(len(columns), bool) if eligible is None else history.items[columns].isin(eligible)
+    open_columns = np.flatnonzero(is_open)
+    codes = history.customers.get_indexer(customers)
+    had = history.had()[:, columns[open_columns]] if mask_had else None
+    size = max(1, BLOCK_CELLS // max(len(columns), 1))
+    parts = []
+    for start in range(0, len(codes), size):
+        places = slice(start, start + size)
+        block = codes[places]
+        scores = np.array(score(block, places)[:, open_columns], dtype=float)
+        if above is not None:
+            scores[~(scores > above + 0.5 * 10.0**-DIGITS)] = -np.inf
+        if had is not None:
+            hide(scores, had, block)
+        found, values = best(scores, n)
+        row, place = np.nonzero(np.isfinite(values))
+        parts.append((start + row, columns[open_columns[found[row, place]]], place + 1, values[row, place]))
+    row, item, rank, value = (np.concatenate(part) for part in zip(*parts)) if parts else [np.zeros(0, int)] * 4
+    return table(source, history, customers, row, item, rank, value, known_items, known_customers)
+
+
+def hide(scores: np.ndarray, had: sparse.csr_matrix, codes: np.ndarray) -> None:
+    """Set to -inf, in place, what the customers of the rows had before."""
+    rows = np.flatnonzero(codes >= 0)
+    hidden = had[codes[rows]].tocoo()
+    scores[rows[hidden.row], hidden.col] = -np.inf
+
+
+def table(source: Source, history: History, customers: pd.Index, row: np.ndarray, item: np.ndarray, rank: np.ndarray,
+          value: np.ndarray, known_items: np.ndarray, known_customers: np.ndarray) -> pd.DataFrame:
+    """Put offers into a `candidates` table: `row` is a place in `customers`, `item` an item code."""
+    codes = history.customers.get_indexer(customers)
+    is_known = np.append(known_customers, False)[codes]
+    return pd.DataFrame({
+        "customer_id": customers.take(row), "item_id": history.items.take(item),
+        "source": pd.Series([source.name], dtype="str").repeat(len(row)).to_numpy(),
+        "source_rank": np.asarray(rank, np.int64), "source_score": np.asarray(value, float),
+        "is_known_customer": is_known[row].astype(bool), "is_known_item": known_items[item].astype(bool),
+    }).astype({"source": "str"})
+
+
+def rows_of(matrix: sparse.csr_matrix, codes: np.ndarray) -> sparse.csr_matrix:
+    """Rows of a matrix; an empty row for code -1."""
+    is_known = sparse.diags_array((codes >= 0).astype(float), format="csr")
+    return sparse.csr_matrix(is_known @ matrix[np.maximum(codes, 0)])
+
+
+def flags(codes: np.ndarray, length: int) -> np.ndarray:
+    """A flag for each code up to `length`: true for the codes given."""
+    found = np.zeros(length, bool)
+    found[codes] = True
+    return found

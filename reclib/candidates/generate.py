@@ -1,0 +1,180 @@
+"""Layer 2 in one call: choose the sources by size and kind of the data, fit them, merge what they offer."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from reclib.candidates import base
+from reclib.candidates.content import ContentNeighbours, NewItems, PopularInCategory
+from reclib.candidates.factors import SurpriseFactors, SurpriseNeighbours
+from reclib.candidates.habits import BuyAgain
+from reclib.candidates.history import History, learn
+from reclib.candidates.neighbours import Ease, ItemNeighbours
+from reclib.candidates.popular import PopularLately
+
+BIG_PAIRS = 300_000
+SMALL_CATALOGUE = 5_000
+ON_SALE_DAYS = 84.0
+RRF = 60.0
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What the sources offer after the merge.
+
+    Attributes:
+        candidates: a `candidates` table; every source's row of each kept pair.
+        offers: the same before the merge: all rows of all sources.
+        sources: one row a source: `source`, `is_personal`, `n_customers`, `n_items`, `n_pairs`, `learnt_from`,
+            `cpu_seconds`.
+        history: what was learnt from.
+    """
+
+    candidates: pd.DataFrame
+    offers: pd.DataFrame
+    sources: pd.DataFrame
+    history: History
+
+
+def default_sources(history: History, *, seed: int = 0) -> list[base.Source]:
+    """Choose the sources by kind and size of the data (`sources_sentence` puts the choice into words).
+
+    Up to 300,000 pairs every source learns from everything, EASE from up to 5,000 items. Above, EASE learns from the
+    2,000 most liked items, item neighbours from items liked by three customers, and Surprise from a sample.
+    """
+    is_big = len(history.pairs) > BIG_PAIRS
+    neighbours = ItemNeighbours(k=100, max_items=6_000, min_customers=3) if is_big else ItemNeighbours(k=100)
+    sources: list[base.Source] = [BuyAgain()] if history.repeats_allowed else []
+    return sources + [
+        Ease(penalty=300.0, max_items=2_000 if is_big else SMALL_CATALOGUE), neighbours,
+        SurpriseFactors(random_state=seed, max_items=2_000 if is_big else 10_000),
+        SurpriseNeighbours(max_items=1_000 if is_big else 2_000),
+        PopularInCategory(), PopularLately(), ContentNeighbours(), NewItems(),
+    ]
+
+
+def generate_all(events: pd.DataFrame, items: pd.DataFrame | None, customers: pd.DataFrame | None, *,
+                 as_of: pd.Timestamp, n_candidates: int = 60, n_per_source: int | None = None,
+                 ratings: pd.DataFrame | None = None, repeats_allowed: bool | None = None, seed: int = 0,
+                 sources: list[base.Source] | None = None) -> pd.DataFrame:
+    """Write the `candidates` table as of a moment: only events with `occurred_at <= as_of` are used.
+
+    Pure and deterministic, so the same call with an earlier `as_of` makes the pairs of a training window.
+
+    Args:
+        events, items, customers: tables; without customers, those in the events are served.
+        n_candidates: distinct items kept a customer, after the merge.
+        n_per_source: items a source may offer a customer; as many as `n_candidates` where None.
+        ratings: `ratings` table as of the same moment; without it a plain grade stands in (`history.learn`).
+        repeats_allowed: whether what was had before may be offered again; found from the data where None.
+        sources: other sources than the default ones.
+    """
+    return generate(events, items, customers, as_of=as_of, n_candidates=n_candidates, n_per_source=n_per_source,
+                    ratings=ratings, repeats_allowed=repeats_allowed, seed=seed, sources=sources).candidates
+
+
+def generate(events: pd.DataFrame, items: pd.DataFrame | None, customers: pd.DataFrame | None, *,
+             as_of: pd.Timestamp, n_candidates: int = 60, n_per_source: int | None = None,
+             ratings: pd.DataFrame | None = None, repeats_allowed: bool | None = None, seed: int = 0,
+             sources: list[base.Source] | None = None) -> Generated:
+    """Do what `generate_all` does, and hand back what each source offered, learnt from and cost as well."""
+    history = learn(events, items, customers, as_of=as_of, ratings=ratings, repeats_allowed=repeats_allowed)
+    sources = default_sources(history, seed=seed) if sources is None else sources
+    served = history.customers if customers is None else pd.Index(customers["customer_id"].sort_values())
+    eligible = eligible_items(history, items)
+    parts, facts = [], []
+    for source in sources:
+        started = time.process_time()
+        offers = source.fit(history).generate(served, n=n_per_source or n_candidates, eligible=eligible)
+        parts.append(offers)
+        facts.append({
+            "source": source.name, "is_personal": source.is_personal, "n_customers": offers["customer_id"].nunique(),
+            "n_items": offers["item_id"].nunique(), "n_pairs": len(offers),
+            "learnt_from": getattr(source, "sample", "everything"), "cpu_seconds": time.process_time() - started})
+    personal = [source.name for source in sources if source.is_personal]
+    offers = pd.concat(parts, ignore_index=True)
+    return Generated(merge(parts, eligible=eligible, n=n_candidates, personal=personal), offers, pd.DataFrame(facts), history)
+
+
+def eligible_items(history: History, items: pd.DataFrame | None) -> pd.Index:
+    """Items that may be offered: in the catalogue and valid; of a big catalogue, those sold lately or new.
+
+    A catalogue of more than 5,000 items is cut to items with a response in the last 84 days, and new arrivals.
+    """
+    is_open = np.ones(len(history.items), bool)
+    if items is not None:
+        is_open &= history.items.isin(items["item_id"])
+    catalogue = history.catalogue
+    if "valid_from" in catalogue:
+        is_open &= ~(catalogue["valid_from"] > history.as_of).to_numpy()
+    if "valid_to" in catalogue:
+        is_open &= ~(catalogue["valid_to"] <= history.as_of).to_numpy()
+    if is_open.sum() > SMALL_CATALOGUE:
+        is_recent = history.popularity(ON_SALE_DAYS) > 0
+        if "valid_from" in catalogue:
+            is_recent |= ((history.as_of - catalogue["valid_from"]) <= pd.Timedelta(days=ON_SALE_DAYS)).to_numpy()
+        is_open &= is_recent
+    return history.items[is_open]
+
+
+def merge(offers: list[pd.DataFrame], *, eligible: pd.Index | None, n: int, quotas: dict[str, int] | None = None,
+          personal: list[str] | None = None) -> pd.DataFrame:
+    """Merge sources: the eligible set first, then a quota for each source, then reciprocal ranks up to `n` items.
+
+    A pair's reciprocal rank is the sum over its sources of 1 / (60 + rank); ranks are those of the source. Personal
+    sources' rows for strangers are dropped: such customers keep what can serve anybody, which is the fallback chain.
+
+    Args:
+        offers: `candidates` tables, one or more sources in each.
+        eligible: items that may be offered; None: all.
+        n: distinct items kept a customer.
+        quotas: best items kept of each source, whatever the others say; an equal share of `n` where None.
+        personal: names of the sources that must know the customer; None: all but the rows marked known are kept.
+
+    Returns:
+        A `candidates` table: all sources' rows of the kept pairs, ranks and scores untouched.
+
+    Raises:
+        ValueError: the quotas together exceed `n`.
+    """
+    rows = pd.concat(offers, ignore_index=True)
+    if eligible is not None:
+        rows = rows[rows["item_id"].isin(eligible)]
+    is_stranger = ~rows["is_known_customer"] & (rows["source"].isin(personal) if personal is not None else False)
+    rows = rows[~is_stranger].reset_index(drop=True)
+    names = sorted(rows["source"].unique())
+    quotas = dict.fromkeys(names, n // max(len(names), 1)) if quotas is None else quotas
+    if sum(quotas.values()) > n:
+        raise ValueError(f"quotas == {quotas} sum to {sum(quotas.values())}, must be at most n == {n}.")
+    customers, items = pd.Index(rows["customer_id"].unique()), pd.Index(rows["item_id"].drop_duplicates().sort_values())
+    customer, item = customers.get_indexer(rows["customer_id"]), items.get_indexer(rows["item_id"])
+    pair, place = np.unique(customer.astype(np.int64) * max(len(items), 1) + item, return_inverse=True)
+    votes = np.rint(1e9 / (RRF + rows["source_rank"].to_numpy())).astype(np.int64)
+    score = np.bincount(place, votes, len(pair))
+    has_quota = (_rank_within(rows, customer) <= rows["source"].map(quotas).fillna(0).to_numpy())
+    has_quota = np.bincount(place, has_quota, len(pair)) > 0
+    owner = pair // max(len(items), 1)
+    order = np.lexsort((pair, -score, ~has_quota, owner))
+    rank = np.empty(len(pair), np.int64)
+    rank[order] = np.arange(len(pair)) - np.searchsorted(owner, owner[order], side="left")
+    return rows[rank[place] < n].sort_values(["customer_id", "item_id", "source"], ignore_index=True)[base.COLUMNS]
+
+
+def _rank_within(rows: pd.DataFrame, customer: np.ndarray) -> np.ndarray:
+    """Rank of each row within (customer, source) among the rows that are left."""
+    source = pd.Categorical(rows["source"]).codes
+    order = np.lexsort((rows["source_rank"], source, customer))
+    group = customer[order].astype(np.int64) * (source.max(initial=0) + 1) + source[order]
+    rank = np.empty(len(rows), np.int64)
+    rank[order] = np.arange(len(rows)) - np.searchsorted(group, group, side="left") + 1
+    return rank
+
+
+def fallback_customers(candidates: pd.DataFrame, personal: list[str]) -> pd.Series:
+    """Whether each customer (index) is served by sources that do not know them alone."""
+    is_own = candidates["source"].isin(personal)
+    return ~is_own.groupby(candidates["customer_id"]).any()

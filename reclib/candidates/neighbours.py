@@ -1,0 +1,127 @@
+"""Sources on sparse matrices: item-item cosine in blocks, and EASE on the head of the catalogue."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from reclib.candidates import base
+from reclib.candidates.history import History
+
+BLOCK_ITEMS = 1_000
+MAX_HISTORY = 500
+
+
+class ItemNeighbours:
+    """Item-item cosine of who liked what, `k` nearest neighbours an item; the score sums over the items liked.
+
+    Args:
+        k: neighbours kept an item.
+        max_items: learn on the most liked items only.
+        min_customers: leave out items liked by fewer.
+    """
+
+    name = "item_neighbours"
+    is_personal = True
+
+    def __init__(self, *, k: int = 100, max_items: int = 10_000, min_customers: int = 1) -> None:
+        self.k, self.max_items, self.min_customers = k, max_items, min_customers
+
+    def fit(self, history: History) -> ItemNeighbours:
+        """Learn the neighbours; of very long histories only the latest 500 likes of a customer count."""
+        self.history = history
+        self.items = history.head(self.max_items, min_customers=self.min_customers)
+        self.liked = history.liked()[:, self.items]
+        self.similarity = cosine_neighbours(_recent(history)[:, self.items], self.k)
+        return self
+
+    def generate(self, customers: pd.Index, *, n: int, eligible: pd.Index | None = None,
+                 mask_had: bool = True) -> pd.DataFrame:
+        """Offer the nearest items to what the customer liked; strangers get none."""
+        return base.offer(
+            self, self.history, customers, self.items,
+            lambda codes, _: (base.rows_of(self.liked, codes) @ self.similarity).toarray(), n=n, eligible=eligible,
+            mask_had=mask_had, known_items=base.flags(self.items, len(self.history.items)),
+            known_customers=np.diff(self.liked.indptr) > 0)
+
+
+class Ease:
+    """EASE (Steck 2019): the closed-form linear item-item model, on the most liked items.
+
+    B = I - P / diag(P) with P = (X'X + penalty I)^-1; the score of an item is the customer's row of X times B.
+
+    Args:
+        penalty: the ridge; 200 to 500 on a catalogue of a thousand items.
+        max_items: learn on the most liked items only; cost grows with its third power.
+    """
+
+    name = "ease"
+    is_personal = True
+
+    def __init__(self, *, penalty: float = 300.0, max_items: int = 5_000) -> None:
+        self.penalty, self.max_items = penalty, max_items
+
+    def fit(self, history: History) -> Ease:
+        """Invert the Gram matrix of the most liked items."""
+        self.history = history
+        self.items = history.head(self.max_items)
+        self.liked = history.liked()[:, self.items]
+        self.weights = ease_weights(self.liked, self.penalty)
+        return self
+
+    def generate(self, customers: pd.Index, *, n: int, eligible: pd.Index | None = None,
+                 mask_had: bool = True) -> pd.DataFrame:
+        """Offer the items with the highest scores; strangers get none."""
+        return base.offer(
+            self, self.history, customers, self.items, lambda codes, _: base.rows_of(self.liked, codes) @ self.weights, n=n,
+            eligible=eligible, mask_had=mask_had, known_items=base.flags(self.items, len(self.history.items)),
+            known_customers=np.diff(self.liked.indptr) > 0)
+
+
+def ease_weights(liked: sparse.csr_matrix, penalty: float) -> np.ndarray:
+    """The weights B of EASE: zero diagonal, one column an item."""
+    from scipy.linalg import lapack
+
+    gram = (liked.T @ liked).toarray().astype(float)
+    np.fill_diagonal(gram, gram.diagonal() + penalty)
+    if not len(gram):
+        return gram
+    factor, info = lapack.dpotrf(gram, lower=0)
+    inverse, info = lapack.dpotri(factor, lower=0)
+    inverse = np.triu(inverse) + np.triu(inverse, 1).T
+    weights = inverse / -inverse.diagonal()[None, :]
+    np.fill_diagonal(weights, 0.0)
+    return weights
+
+
+def cosine_neighbours(liked: sparse.csr_matrix, k: int, *, block: int = BLOCK_ITEMS) -> sparse.csr_matrix:
+    """Cosine similarity of columns, the `k` largest of each kept, no diagonal, rounded to six decimals.
+
+    Works in blocks of columns, so memory holds `block` x items at a time; ties at the cut go to the earlier item.
+
+    Returns:
+        items x items; column j holds the neighbours of j.
+    """
+    norms = np.sqrt(np.asarray(liked.multiply(liked).sum(axis=0)).ravel())
+    unit = sparse.csc_matrix(liked @ sparse.diags_array(1 / np.maximum(norms, 1e-12)))
+    by_item, by_customer = sparse.csr_matrix(unit.T), sparse.csr_matrix(unit)
+    parts = []
+    for start in range(0, unit.shape[1], block):
+        similar = (by_item[start:start + block] @ by_customer).toarray()
+        similar[np.arange(len(similar)), start + np.arange(len(similar))] = 0.0
+        similar[similar <= 0.5 * 10.0**-base.DIGITS] = -np.inf
+        column, value = base.best(similar, k)
+        row, place = np.nonzero(np.isfinite(value))
+        parts.append((start + row, column[row, place], value[row, place]))
+    if not parts:
+        return sparse.csr_matrix((unit.shape[1], unit.shape[1]))
+    row, column, value = (np.concatenate(part) for part in zip(*parts))
+    return sparse.csr_matrix((value, (column, row)), shape=(unit.shape[1], unit.shape[1]))
+
+
+def _recent(history: History) -> sparse.csr_matrix:
+    """Customers x items, the latest likes of each customer only: long tails dominate the cost otherwise."""
+    liked = history.pairs[history.pairs["is_liked"]].sort_values(["customer", "last_day", "item"])
+    kept = liked[liked.groupby("customer").cumcount() < MAX_HISTORY]
+    return history.matrix(kept, np.ones(len(kept)))

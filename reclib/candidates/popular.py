@@ -1,0 +1,39 @@
+"""The source that anybody can be served from: popular lately."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from reclib.candidates import base
+from reclib.candidates.history import History
+
+
+class PopularLately:
+    """What most customers chose in the last so many days (all days where None); the end of every fallback chain."""
+
+    name = "popular_lately"
+    is_personal = False
+
+    def __init__(self, *, days: float | None = 28.0, max_items: int = 2_000) -> None:
+        self.days, self.max_items = days, max_items
+
+    def fit(self, history: History) -> PopularLately:
+        """Count distinct customers an item; all-time counts stand in where the window is empty."""
+        self.history = history
+        recent, ever = history.popularity(self.days), history.popularity()
+        self.counts = recent if recent.any() else ever
+        order = np.lexsort((np.arange(len(ever)), -ever, -self.counts))[:self.max_items]
+        self.items = np.sort(order[ever[order] > 0])
+        share = self.counts / max(len(history.customers), 1)
+        self.share = (share + 1e-3 * ever / max(len(history.customers), 1))[self.items]
+        return self
+
+    def generate(self, customers: pd.Index, *, n: int, eligible: pd.Index | None = None,
+                 mask_had: bool = True) -> pd.DataFrame:
+        """Offer everyone the same list, apart from what they had before."""
+        return base.offer(
+            self, self.history, customers, self.items, lambda codes, _: np.tile(self.share, (len(codes), 1)), n=n,
+            eligible=eligible, mask_had=mask_had, above=None,
+            known_items=base.flags(self.items, len(self.history.items)),
+            known_customers=np.ones(len(self.history.customers), bool))
