@@ -1,0 +1,56 @@
+"""The command line: it names what the notebooks do."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+REFUSED = 2
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="reclib")
+def main() -> None:
+    """Recommendation as decisioning: signals, candidates, ranking, rules, delivery, feedback, experiments."""
+
+
+@main.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--source", default="", help="Built-in name, or path of a source file.  [default: storefront]")
+@click.option("--scenario", type=click.Path(path_type=Path), help="YAML file with a source and parameters.")
+@click.option("-p", "assignments", multiple=True, metavar="NAME=VALUE", help="Parameter of the notebooks; repeatable.")
+@click.option("--run-id", default="", help="Name of the run.  [default: from source and parameters]")
+@click.option("--reports", type=click.Path(path_type=Path, file_okay=False), help="Folder of the runs.")
+@click.option("--jobs", type=click.IntRange(min=1), default=None, help="Notebooks side by side.  [default: all cores]")
+@click.option("--resume", is_flag=True, help="Re-run only what is missing or stale.")
+def run(names: tuple[str, ...], jobs: int | None, **options: object) -> None:
+    """Run the whole chain, or the named notebooks with what they need.
+
+    `experiments`, `07` and `07_experiments` name one notebook; proofs and benchmarks go by their names too.
+
+    Exit codes: 0 published; 1 a notebook failed; 2 refused before any cell ran; 3 the checks refuse to publish.
+    """
+    from reclib.workflow import prepare, runner
+
+    request = prepare.Request(names=names, jobs=jobs or len(os.sched_getaffinity(0)), **options)
+    plan = _refusing(prepare.prepare, request)
+    click.echo(f"Run {plan.run_id}: {len(plan.chosen)} notebooks, {plan.jobs} side by side.")
+    code = _refusing(runner.run, plan, click.echo)
+    if code == runner.PUBLISHED:
+        click.echo(f"Published: {plan.reports / 'latest' / 'index.html'}")
+    else:
+        click.echo(f"Not published ({'a notebook failed' if code == runner.FAILED else 'the checks refuse it'}): "
+                   f"{plan.folder / 'index.html'}", err=True)
+    sys.exit(code)
+
+
+def _refusing(action: object, *arguments: object) -> object:
+    """Call, and end with exit code 2 and one plain text where the request is refused."""
+    try:
+        return action(*arguments)
+    except ValueError as error:
+        click.echo(f"Refused: {error}", err=True)
+        sys.exit(REFUSED)

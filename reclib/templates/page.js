@@ -1,0 +1,24 @@
+const plain = (cell) => cell.dataset.sort ?? cell.textContent.trim();
+const amount = (text) => Number(text.replace(/[,\s]/g, "").replace(/[^0-9.eE+-].*$/, "") || NaN);
+function order(body, column, sign) {
+  const rows = [...body.rows].map((row) => [row, plain(row.cells[column])]);
+  const numeric = rows.every(([, text]) => text === "" || !Number.isNaN(amount(text)));
+  rows.sort(([, a], [, b]) => sign * (numeric ? (amount(a) || 0) - (amount(b) || 0) : a.localeCompare(b)));
+  body.append(...rows.map(([row]) => row));
+}
+for (const table of document.querySelectorAll("main table")) {
+  const heads = table.tHead?.rows.length === 1 && table.tBodies[0]?.rows.length > 1 ? [...table.tHead.rows[0].cells] : [];
+  for (const [column, head] of heads.entries()) {
+    if (!head.textContent.trim()) continue;
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...head.childNodes);
+    head.append(button);
+    button.addEventListener("click", () => {
+      const up = head.getAttribute("aria-sort") !== "ascending";
+      heads.forEach((each) => each.removeAttribute("aria-sort"));
+      head.setAttribute("aria-sort", up ? "ascending" : "descending");
+      order(table.tBodies[0], column, up ? 1 : -1);
+    });
+  }
+}

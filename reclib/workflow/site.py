@@ -1,0 +1,89 @@
+"""What a run's pages say of other runs: what moved since the one before, and the list of the last ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from reclib.workflow import publish
+
+N_DIGITS = 4
+
+
+def moved(before: Path, record: dict, verdict: dict) -> list[dict[str, str]]:
+    """List what differs from the run before: verdict, effect, money, rows of tables.
+
+    Args:
+        before: folder of the run before.
+        record: `run.json` of this run.
+        verdict: `verdict.json` of this run.
+
+    Returns:
+        Rows of what, before, now, change, as text.
+    """
+    old_verdict, old_record = (publish.read_json(before / name) for name in ("verdict.json", "run.json"))
+    pairs = {
+        "source": (old_record.get("source", {}).get("name"), record.get("source", {}).get("name")),
+        "verdict": (old_verdict.get("verdict"), verdict.get("verdict")),
+    }
+    for name in ("effect", "low", "high"):
+        pairs[name] = (old_verdict.get(name), verdict.get(name))
+    for name in sorted(set(_money(old_verdict)) | set(_money(verdict))):
+        pairs[f"money: {name}"] = (_money(old_verdict).get(name), _money(verdict).get(name))
+    pairs["failed checks"] = (n_failed(old_verdict), n_failed(verdict))
+    old_tables, new_tables = old_record.get("tables", {}), record.get("tables", {})
+    for name in sorted(set(old_tables) | set(new_tables)):
+        pairs[f"rows of {name}"] = (old_tables.get(name, {}).get("rows"), new_tables.get(name, {}).get("rows"))
+    changed = [name for name in old_tables if name in new_tables and _differs(old_tables[name], new_tables[name])]
+    rows = [_row(what, old, new) for what, (old, new) in pairs.items() if old != new]
+    if changed:
+        rows.append({"what": "tables with other content", "before": "", "now": str(len(changed)), "change": ""})
+    return rows
+
+
+def _differs(old: dict, new: dict) -> bool:
+    return old.get("sha256") != new.get("sha256")
+
+
+def _money(verdict: dict) -> dict[str, object]:
+    money = verdict.get("money")
+    return money if isinstance(money, dict) else {} if money is None else {"value": money}
+
+
+def _row(what: str, old: object, new: object) -> dict[str, str]:
+    change = ""
+    if _is_number(old) and _is_number(new):
+        change = f"{_text(new - old, sign='+')}" + (f" ({(new - old) / abs(old):+.1%})" if old else "")
+    return {"what": what, "before": _text(old), "now": _text(new), "change": change}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _text(value: object, *, sign: str = "") -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, float):
+        return f"{value:{sign},.{N_DIGITS}g}" if abs(value) < 1000 else f"{value:{sign},.0f}"
+    return f"{value:{sign},}" if _is_number(value) else str(value)
+
+
+def n_failed(verdict: dict) -> int:
+    """How many checks of a verdict failed."""
+    return sum(isinstance(check, dict) and check.get("status") == "fail" for check in verdict.get("checks") or [])
+
+
+def last_runs(reports: Path, n_runs: int) -> list[dict[str, object]]:
+    """Read the records of the last runs, newest first."""
+    found = []
+    for path in reports.glob("*/run.json"):
+        record, verdict = publish.read_json(path), publish.read_json(path.parent / "verdict.json")
+        if path.parent.is_symlink() or not record:
+            continue
+        found.append({
+            "run_id": path.parent.name, "started_at": record.get("started_at", ""), "status": record.get("status", ""),
+            "source": record.get("source", {}).get("name", ""), "verdict": verdict.get("verdict", ""),
+            "n_failed": n_failed(verdict), "seconds": f"{record.get('seconds', 0):.0f}",
+            **{name: _text(verdict[name]) if verdict.get(name) is not None else "" for name in ("effect", "low", "high")},
+        })
+    return sorted(found, key=lambda each: (each["started_at"], each["run_id"]), reverse=True)[:n_runs]
