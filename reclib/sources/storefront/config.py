@@ -58,7 +58,7 @@ class Storefront:
     examine_decay: float = 0.6
     click_base: float = -3.2
     click_scale: float = 0.9
-    buy_base: float = -3.7
+    buy_base: float = -3.9
     buy_intent: float = 1.6
     buy_click: float = 1.6
     buy_known: float = 1.3
@@ -69,13 +69,13 @@ class Storefront:
     return_base: float = -3.2
     delay_share: float = 0.25
     delay_days: float = 4.0
-    opt_out_base: float = 0.0012
+    opt_out_base: float = 0.0008
     complaint_base: float = 0.0001
     churn_base: float = 0.0006
     promo_share: float = 0.42
     price_level: float = 3.0
     popularity_slope: float = 0.8
-    stock_cover: float = 1.1
+    stock_cover: float = 1.9
     push_every: int = 7
     minor_share: float = 0.04
     consent_share: float = 0.9

@@ -44,13 +44,16 @@ class Log:
     days: dict[str, list[dict[str, np.ndarray]]] = field(default_factory=dict)
 
     def add(self, name: str, **columns: np.ndarray) -> None:
-        """Append one day's rows of a kind of event."""
-        self.days.setdefault(name, []).append(columns)
+        """Append one day's rows of a kind of event; whole numbers are kept in 32 bits."""
+        narrow = {key: column.astype(np.int32) if column.dtype == np.int64 else column for key, column in columns.items()}
+        self.days.setdefault(name, []).append(narrow)
 
     def columns(self, name: str) -> dict[str, np.ndarray]:
         """All rows of a kind of event, in order of days."""
         parts = self.days.get(name, [])
-        return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]} if parts else {}
+        if len(parts) > 1:
+            parts[:] = [{key: np.concatenate([part[key] for part in parts]) for key in parts[0]}]
+        return dict(parts[0]) if parts else {}
 
 
 def morning(world: World) -> State:

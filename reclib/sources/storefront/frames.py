@@ -16,6 +16,7 @@ _DAY = 86_400
 _WAIT = {"impression": 0, "dismiss": 40, "click": 20, "view": 60, "add_to_cart": 240, "purchase": 600, "return": 3600,
          "unsubscribe": 0, "complaint": 0}
 _TYPES = tuple(_WAIT)
+_WITHOUT_SESSION = ("return", "unsubscribe", "complaint")
 _CHANNELS = ("app", "web", "push")
 _TEXT = pd.array(["a"], dtype="str")
 
@@ -29,24 +30,19 @@ def events(world: World, logs: list[Log], *, first_day: int, n_days: int, slots:
         first_day, n_days: the span.
         slots: `decision_id` of the published slots; None where the log's own slot numbers are the ids.
     """
-    parts = [_rows(world, log, is_answer=slots is None or log is logs[-1]) for log in logs]
-    rows = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    inside = (rows["day"] >= first_day) & (rows["day"] < first_day + n_days)
-    order = np.flatnonzero(inside)
-    order = order[np.argsort(rows["day"][order], kind="stable")]
-    rows = {name: column[order] for name, column in rows.items()}
+    rows = _Rows(world, logs, first_day=first_day, n_days=n_days, only_last=slots is not None)
     return pd.DataFrame({
-        "event_id": _first_id(world, first_day) + np.arange(len(order)),
-        "occurred_at": moments(rows["day"], rows["second"]),
-        "customer_id": rows["customer"] + 1,
-        "item_id": words(item_ids(world.config.n_items), rows["item"]),
-        "event_type": words(_TYPES, rows["type"]),
-        "value": rows["cents"] / 100,
-        "quantity": rows["quantity"].astype(float),
-        "channel": words(_CHANNELS, _channel(world, rows)),
-        "session_id": _maybe(rows["session"]),
-        "decision_id": _decision_ids(rows["slot"], slots),
-    })
+        "event_id": _first_id(world, first_day) + np.arange(rows.n),
+        "occurred_at": moments(rows.get("day"), rows.get("second")),
+        "customer_id": rows.get("customer").astype(np.int64) + 1,
+        "item_id": words(item_ids(world.config.n_items), rows.get("item")),
+        "event_type": words(_TYPES, rows.get("type")),
+        "value": rows.get("cents") / 100,
+        "quantity": rows.get("quantity").astype(float),
+        "channel": words(_CHANNELS, rows.get("channel")),
+        "session_id": _maybe(rows.get("session")),
+        "decision_id": _decision_ids(rows.get("slot"), slots),
+    }, copy=False)
 
 
 def items(world: World, state: State, *, day: int) -> pd.DataFrame:
@@ -84,7 +80,7 @@ def logged_deliveries(world: World, log: Log, *, policy: str) -> pd.DataFrame:
         "decision_id": rows["slot"].astype(np.int64), "delivered_at": moments(rows["day"], rows["clock"]),
         "item_id": words(item_ids(world.config.n_items), rows["item"]), "position": rows["position"].astype(np.int64),
         "policy": words([policy], np.zeros(n, dtype=np.int64)), "p_shown": rows["p_shown"],
-        "customer_id": rows["customer"] + 1,
+        "customer_id": rows["customer"].astype(np.int64) + 1,
         "channel": words(_CHANNELS, np.where(world.customers.uses_app[rows["customer"]], 0, 1)),
         "n_eligible": rows["n_eligible"].astype(np.int64), "session_id": _session_id(world, rows),
     })
@@ -92,15 +88,15 @@ def logged_deliveries(world: World, log: Log, *, policy: str) -> pd.DataFrame:
 
 def logged_outcomes(world: World, log: Log, *, n_days: int) -> pd.DataFrame:
     """Make `logged_outcomes`: the answers to those slots up to the last day; `value` is money, else a count of one."""
-    rows = _rows(world, log, is_answer=True)
-    kept = (rows["slot"] != EMPTY) & (rows["day"] < n_days) & (rows["type"] != _TYPES.index("impression"))
-    rows = {name: column[kept] for name, column in rows.items()}
-    order = np.lexsort((rows["type"], rows["slot"]))
-    rows = {name: column[order] for name, column in rows.items()}
-    is_money = np.isin(rows["type"], [_TYPES.index("purchase"), _TYPES.index("return")])
+    rows = _Rows(world, [log], first_day=0, n_days=n_days, only_last=False)
+    slot, kind = rows.get("slot"), rows.get("type")
+    kept = np.flatnonzero((slot != EMPTY) & (kind != _TYPES.index("impression")))
+    kept = kept[np.lexsort((kind[kept], slot[kept]))]
+    is_money = np.isin(kind[kept], [_TYPES.index("purchase"), _TYPES.index("return")])
     return pd.DataFrame({
-        "decision_id": rows["slot"].astype(np.int64), "outcome_type": words(_TYPES, rows["type"]),
-        "occurred_at": moments(rows["day"], rows["second"]), "value": np.where(is_money, rows["cents"] / 100, 1.0),
+        "decision_id": slot[kept].astype(np.int64), "outcome_type": words(_TYPES, kind[kept]),
+        "occurred_at": moments(rows.get("day")[kept], rows.get("second")[kept]),
+        "value": np.where(is_money, rows.get("cents")[kept] / 100, 1.0),
     })
 
 
@@ -126,7 +122,7 @@ def titles(world: World) -> np.ndarray:
 
 def words(labels: object, codes: np.ndarray) -> pd.Series:
     """Spell codes out as a text column, without a Python loop over rows."""
-    taken = pa.array([str(label) for label in labels], pa.large_string()).take(pa.array(np.asarray(codes, dtype=np.int64)))
+    taken = pa.array([str(label) for label in labels], pa.large_string()).take(pa.array(np.asarray(codes, dtype=np.int32)))
     return pd.Series(type(_TEXT)(taken, dtype=_TEXT.dtype))
 
 
@@ -137,42 +133,66 @@ def moments(day: np.ndarray, second: np.ndarray) -> pd.Series:
     return pd.Series(start + micros.astype("timedelta64[us]")).dt.tz_localize("UTC")
 
 
-def _rows(world: World, log: Log, *, is_answer: bool) -> dict[str, np.ndarray]:
-    """All rows of a log, one type after the other; `is_answer` says whether its slots are those being answered."""
-    parts = [_typed(world, log, name) for name in _TYPES]
-    rows = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return rows if is_answer else rows | {"slot": np.full(len(rows["slot"]), EMPTY)}
+class _Rows:
+    """The rows of all event types of some logs, by day and type; each column is only put together when asked for."""
+
+    def __init__(self, world: World, logs: list[Log], *, first_day: int, n_days: int, only_last: bool) -> None:
+        self.world = world
+        self.parts = [(log, name, only_last and log is not logs[-1]) for log in logs for name in _TYPES]
+        day = self._joined("day")
+        inside = np.flatnonzero((day >= first_day) & (day < first_day + n_days))
+        self.order = inside[np.argsort(day[inside], kind="stable")]
+        self.n = len(self.order)
+
+    def get(self, column: str) -> np.ndarray:
+        """A column, in order."""
+        return self._joined(column)[self.order]
+
+    def _joined(self, column: str) -> np.ndarray:
+        return np.concatenate([_column(self.world, log, name, column, is_past) for log, name, is_past in self.parts])
 
 
-def _typed(world: World, log: Log, name: str) -> dict[str, np.ndarray]:
+def _column(world: World, log: Log, name: str, column: str, is_past: bool) -> np.ndarray:
+    """One column of one event type of a log; slots of the past answer nothing that is published now."""
+    rows = _typed(log, name)
+    n = len(rows["customer"])
+    if column in ("customer", "item"):
+        return rows[column]
+    if column == "type":
+        return np.full(n, _TYPES.index(name), dtype=np.int8)
+    if column == "day":
+        return rows[{"purchase": "order_day", "return": "return_day"}.get(name, "day")]
+    if column == "slot":
+        return np.full(n, EMPTY, dtype=np.int32) if is_past or "slot" not in rows else rows["slot"]
+    if column == "second":
+        return rows["clock"] + _WAIT[name] + 5 * rows.get("position", np.zeros(n, dtype=np.int32))
+    if column == "session":
+        return _session_id(world, rows) if name not in _WITHOUT_SESSION else np.full(n, EMPTY)
+    if column == "channel":
+        return _channel(world, rows, name)
+    if column == "quantity":
+        return rows.get("quantity", np.zeros(n, dtype=np.int32))
+    return np.round(rows["price"] * rows["quantity"] * 100) if "price" in rows else np.zeros(n)
+
+
+def _typed(log: Log, name: str) -> dict[str, np.ndarray]:
     rows = log.columns("line" if name in ("purchase", "return") else name)
     if not rows:
-        rows = {key: np.zeros(0, dtype=np.int64) for key in ("customer", "day", "clock", "item", "slot")}
-    if name == "return" and "is_returned" in rows:
-        rows = {key: column[rows["is_returned"]] for key, column in rows.items()}
-    n = len(rows["customer"])
-    nothing = np.zeros(n, dtype=np.int64)
-    is_line = "quantity" in rows
-    day = {"purchase": "order_day", "return": "return_day"}.get(name, "day")
-    place = rows.get("position", nothing)
-    return {
-        "type": np.full(n, _TYPES.index(name), dtype=np.int8), "customer": rows["customer"], "item": rows["item"],
-        "day": rows[day if day in rows else "day"], "slot": rows.get("slot", nothing + EMPTY),
-        "second": rows["clock"] + _WAIT[name] + 5 * place,
-        "cents": np.round(rows["price"] * rows["quantity"] * 100) if is_line else nothing.astype(float),
-        "quantity": rows["quantity"] if is_line else nothing,
-        "session": nothing + EMPTY if name in ("return", "unsubscribe", "complaint") else _session_id(world, rows),
-    }
+        names = ("customer", "day", "clock", "item", "slot", "order_day", "return_day")
+        return {key: np.zeros(0, dtype=np.int32) for key in names}
+    return {key: column[rows["is_returned"]] for key, column in rows.items()} if name == "return" else rows
 
 
 def _session_id(world: World, rows: dict[str, np.ndarray]) -> np.ndarray:
     return rows["day"].astype(np.int64) * world.config.n_customers + rows["customer"] + 1
 
 
-def _channel(world: World, rows: dict[str, np.ndarray]) -> np.ndarray:
-    """Those without a session and without a slot answered a push; the others came by app or web."""
-    by_push = (rows["slot"] == EMPTY) & np.isin(rows["type"], [_TYPES.index("unsubscribe"), _TYPES.index("complaint")])
-    return np.where(by_push, 2, np.where(world.customers.uses_app[rows["customer"]], 0, 1))
+def _channel(world: World, rows: dict[str, np.ndarray], name: str) -> np.ndarray:
+    """Those who left without a slate answered a push; the others came by app or web."""
+    came_by = np.where(world.customers.uses_app[rows["customer"]], 0, 1).astype(np.int8)
+    if name not in ("unsubscribe", "complaint"):
+        return came_by
+    return np.where(rows["slot"] == EMPTY, 2, came_by).astype(np.int8)
 
 
 def _decision_ids(slot: np.ndarray, slots: pd.Series | None) -> object:

@@ -79,6 +79,6 @@ def _money(world: World, logs: list[Log], first_day: int, last_day: int) -> dict
         cents["contribution"] += np.bincount(who, weights=(paid - cost) * bought + (saved - paid) * back, minlength=n)
         counts["lines"] += np.bincount(who[bought], minlength=n)
         counts["returns"] += np.bincount(who[back], minlength=n)
-        orders.append(who[bought] * np.int64(100_000) + rows["order_day"][bought])
+        orders.append(who[bought].astype(np.int64) * 100_000 + rows["order_day"][bought])
     counts["orders"] = np.bincount(np.unique(np.concatenate(orders)) // 100_000, minlength=n)
     return counts | {name: value / 100 for name, value in cents.items()}
