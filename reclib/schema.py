@@ -378,6 +378,22 @@ def describe(found: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
+def end_of_day(day: str | pd.Timestamp) -> pd.Timestamp:
+    """The moment that a date such as `as_of` stands for: its last second, UTC; a time of day stays as it is.
+
+    Raises:
+        ValueError: the text is not a date.
+    """
+    try:
+        at = pd.Timestamp(day)
+    except ValueError as error:
+        raise ValueError(f"date == {day!r}, must be a date such as 2024-06-30.") from error
+    if pd.isna(at):
+        raise ValueError(f"date == {day!r}, must be a date such as 2024-06-30.")
+    at = (at.tz_localize("UTC") if at.tzinfo is None else at.tz_convert("UTC")).as_unit("us")
+    return at + pd.Timedelta(hours=23, minutes=59, seconds=59) if at == at.normalize() else at
+
+
 def columns_of(table: Table, frame: pd.DataFrame) -> list[str]:
     """Order columns: the contract's own first, in its order, then the rest by name."""
     own = [name for name in table.columns if name in frame.columns]
