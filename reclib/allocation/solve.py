@@ -7,10 +7,15 @@ from dataclasses import replace
 import numpy as np
 
 from reclib.allocation.exact import solve_exact
-from reclib.allocation.infeasible import yield_soft
-from reclib.allocation.problem import Allocation, Problem, row_table, usage
+from reclib.allocation.infeasible import explain_infeasible, yield_soft
+from reclib.allocation.prices import (
+    Ascent, Prices, Sizes, ascend, best_slates, certified_bound, no_prices, typical_sizes,
+)
+from reclib.allocation.problem import Allocation, InfeasibleError, Problem, positions, row_table, tolerance, usage
+from reclib.allocation.recovery import recover
 
 EXACT_UP_TO = 5_000
+SAMPLE, SAMPLE_FROM = 10_000, 20_000
 METHODS = ("auto", "exact", "prices")
 
 
@@ -34,11 +39,48 @@ def solve(problem: Problem, *, method: str = "auto", seed: int = 0) -> Allocatio
     eased, relaxed = yield_soft(problem, seed=seed)
     if method == "auto":
         method = "exact" if np.isfinite(problem.value).sum() <= EXACT_UP_TO else "prices"
-    found = solve_exact(eased)
-    return _named(problem, found, relaxed)
-
-
-def _named(problem: Problem, found: Allocation, relaxed: tuple[str, ...]) -> Allocation:
+    found = solve_exact(eased) if method == "exact" else solve_by_prices(eased, seed=seed)
     use = usage(problem, found.position > 0)
     prices = np.array([found.row_prices[name] for name in problem.row_names])
     return replace(found, rows=row_table(problem, use, prices, relaxed), relaxed=relaxed)
+
+
+def solve_by_prices(problem: Problem, *, seed: int = 0) -> Allocation:
+    """Choose slates by prices; all rows are taken as they stand.
+
+    Raises:
+        InfeasibleError: an absolute floor could not be met.
+    """
+    rng = np.random.default_rng(seed)
+    sizes = typical_sizes(problem)
+    found = find_prices(problem, sizes, rng)
+    slates = best_slates(problem, found.prices)
+    bound = certified_bound(problem, found.prices, slates)
+    is_shown, n_more = recover(problem, found.prices, sizes, rng)
+    use = usage(problem, is_shown)
+    limit = np.array([row.limit for row in problem.rows])
+    if (use > limit + tolerance(problem)).any():
+        raise explain_infeasible(problem, seed=seed).error()
+    value = float(problem.value[is_shown].sum(dtype="float64"))
+    return Allocation(
+        position=positions(problem, is_shown), value=value, bound=max(bound, value), item_prices=found.prices.item,
+        row_prices=dict(zip(problem.row_names, found.prices.row.tolist())),
+        rows=row_table(problem, use, found.prices.row),
+        fill_rate=float(is_shown.sum()) / max(problem.n_slots, 1), method="prices",
+        n_iterations=found.n_iterations + n_more + 2)
+
+
+def find_prices(problem: Problem, sizes: Sizes, rng: np.random.Generator) -> Ascent:
+    """Find near-optimal prices: on a sample of customers first where there are many, then on all of them."""
+    if problem.n_customers <= SAMPLE_FROM:
+        return _from_zero(problem, sizes)
+    sample = problem.of_customers(np.sort(rng.choice(problem.n_customers, SAMPLE, replace=False)))
+    first = _from_zero(sample, typical_sizes(sample))
+    fine = ascend(problem, first.prices, sizes=sizes, n_iterations=40, rate=0.01, decay=0.92)
+    return Ascent(fine.prices, fine.bound, fine.n_iterations + first.n_iterations * SAMPLE // problem.n_customers)
+
+
+def _from_zero(problem: Problem, sizes: Sizes) -> Ascent:
+    far = ascend(problem, no_prices(problem), sizes=sizes, n_iterations=600, rate=0.4, decay=1.0, stall=25, patience=3e-4)
+    near = ascend(problem, far.prices, sizes=sizes, n_iterations=150, rate=0.1, decay=1 - 6 / 150)
+    return Ascent(near.prices, near.bound, far.n_iterations + near.n_iterations)
