@@ -33,22 +33,25 @@ def check_units(units: pd.DataFrame, plan: Plan, *, stats: dict[str, MetricStats
     return pd.DataFrame(rows)
 
 
-def check_interference(rule_prices: pd.DataFrame | None, *, is_split: bool) -> pd.DataFrame:
+def check_interference(rule_prices: pd.DataFrame | None, *, is_split: bool | None) -> pd.DataFrame:
     """Check whether the arms took from the same stock or budget while it ran out.
 
     Args:
         rule_prices: `rule_prices`, or None where no rule was priced.
-        is_split: stock and budgets were divided between the arms by their shares.
+        is_split: stock and budgets were divided between the arms by their shares; None where nobody says so, which
+            is a warning.
 
     Returns:
-        A `checks` table of one row.
+        A `checks` table of one row; it fails where the arms share what binds.
     """
     detail, status, n_binding = "no shared stock or budget was priced", "pass", 0
     if rule_prices is not None:
         binding = rule_prices[rule_prices["kind"].isin(COUPLED) & rule_prices["is_binding"].astype(bool)]
         n_binding = int(binding["rule_id"].nunique())
         names = ", ".join(sorted(binding["rule_id"].astype("str").unique())[:5])
-        if n_binding and not is_split:
+        if n_binding and is_split is None:
+            status, detail = "warn", f"{names} bind, and it is not said whether each arm has its own part of them"
+        elif n_binding and not is_split:
             status, detail = "fail", f"the arms share what runs out ({names}): what one arm takes, the other lacks"
         elif n_binding:
             detail = f"{names} bind, but each arm has its own part"

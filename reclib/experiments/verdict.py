@@ -139,25 +139,25 @@ def money_metric(plan: Plan) -> str | None:
 
 
 def money(primary: pd.DataFrame, plan: Plan, arm: str, *, currency: str | None) -> dict | None:
-    """What the arm brought in, in money.
+    """What the arm would bring in, in money.
 
     Returns:
-        metric, currency, arm, per_customer with its interval, n_customers (those who got it) and the total over them,
-        n_all (everyone in arm and control) and the total had all of them got it; None where the plan has no money
-        metric, the source no currency, or the metric could not be read.
+        metric, currency, arm, amount with low and high (had all `n_customers` of the experiment got it), per_customer
+        with its interval, n_arm (those who got it), is_shown (the interval leaves out zero) and confidence; None where
+        the plan has no money metric, the source no currency, or the metric could not be read.
     """
     name = money_metric(plan)
     rows = primary[(primary["arm"] == arm) & (primary["metric"] == name)]
     if not currency or rows.empty or pd.isna(rows["effect"].iloc[0]):
         return None
     row = rows.iloc[0]
-    parts = {"per_customer": row["effect"], "per_customer_low": row["effect_low"], "per_customer_high": row["effect_high"]}
-    n, n_all = int(row["n_arm"]), int(row["n_arm"] + row["n_control"])
-    totals = {key.replace("per_customer", "total"): round(float(value) * n, 2) for key, value in parts.items()}
-    everyone = {key.replace("per_customer", "total_all"): round(float(value) * n_all, 2) for key, value in parts.items()}
-    return {"metric": name, "currency": currency, "arm": arm, "n_customers": n, "n_all": n_all,
-            "is_shown": bool(row["effect_low"] > 0 or row["effect_high"] < 0),
-            **{key: round(float(value), 6) for key, value in parts.items()}, **totals, **everyone}
+    n = int(primary.loc[primary["metric"] == name, "n_arm"].sum() + row["n_control"])
+    sizes = {"amount": row["effect"], "low": row["effect_low"], "high": row["effect_high"]}
+    each = {"per_customer": row["effect"], "per_customer_low": row["effect_low"], "per_customer_high": row["effect_high"]}
+    return {"metric": name, "currency": currency, "arm": arm, "n_customers": n, "n_arm": int(row["n_arm"]),
+            "is_shown": bool(row["effect_low"] > 0 or row["effect_high"] < 0), "confidence": 1 - plan.alpha,
+            **{key: round(float(value) * n, 2) for key, value in sizes.items()},
+            **{key: round(float(value), 6) for key, value in each.items()}}
 
 
 def money_sentence(found: dict | None, *, currency: str | None, metric: str | None) -> str:
@@ -168,13 +168,13 @@ def money_sentence(found: dict | None, *, currency: str | None, metric: str | No
         return f"No amount is named: the source does not say in which currency {metric} is."
     if found is None:
         return f"No amount is named: {metric} could not be read."
-    unit = found["currency"]
+    unit, n = found["currency"], found["n_arm"]
     low, high = report.money(found["per_customer_low"], unit), report.money(found["per_customer_high"], unit)
-    best, total = report.money(found["per_customer"], unit), report.money(found["total"], unit, 0)
-    span = f"between {report.money(found['total_low'], unit, 0)} and {report.money(found['total_high'], unit, 0)}"
+    best, total = report.money(found["per_customer"], unit), report.money(found["per_customer"] * n, unit, 0)
+    span = f"between {report.money(found['per_customer_low'] * n, unit, 0)} and {report.money(found['per_customer_high'] * n, unit, 0)}"
     start = "We would expect" if found["is_shown"] else "Nothing is shown either way:"
     return (f"{start} {best} {found['metric']} a customer in {found['arm']} (between {low} and {high}), "
-            f"{total} over the {found['n_customers']:,} customers who got it ({span}).")
+            f"{total} over the {n:,} customers who got it ({span}).")
 
 
 def headline(found: dict) -> str:

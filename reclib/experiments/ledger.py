@@ -1,0 +1,105 @@
+"""The forecast ledger: what was foretold from the log before a launch, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from scipy.special import ndtri
+
+PREFERENCE = ("snips", "sndr", "dr", "ips")
+COLUMNS = ["forecast_id", "policy", "metric", "made_at", "forecast", "low", "high", "observed", "observed_low",
+           "observed_high", "estimator", "gate", "is_inside"]
+
+
+def observe(deliveries: pd.DataFrame, outcomes: pd.DataFrame, *, outcome_type: str = "click",
+            alpha: float = 0.05) -> pd.DataFrame:
+    """Measure what each policy that ran earned a seen slot, customers as units.
+
+    Args:
+        deliveries: `deliveries` or `logged_deliveries`.
+        outcomes: their answers; where impressions are among them, they count how often a slot was seen.
+        outcome_type: the answer that counts.
+        alpha: error rate of the interval.
+
+    Returns:
+        policy, observed (answers over seen slots), observed_low, observed_high, n_seen.
+    """
+    count = {name: outcomes.loc[outcomes["outcome_type"] == name].set_index("decision_id")["value"]
+             for name in ("impression", outcome_type)}
+    seen = (deliveries["decision_id"].map(count["impression"]).fillna(0.0) if len(count["impression"])
+            else pd.Series(1.0, index=deliveries.index))
+    answered = deliveries["decision_id"].map(count[outcome_type]).astype("float64").fillna(0.0)
+    has_customers = "customer_id" in deliveries and deliveries["customer_id"].notna().all()
+    unit = deliveries["customer_id"] if has_customers else deliveries["decision_id"]
+    table = pd.DataFrame({"policy": deliveries["policy"], "unit": unit, "top": answered, "below": seen})
+    sums = table.groupby(["policy", "unit"], observed=True)[["top", "below"]].sum().reset_index()
+    rows = [_rate(str(policy), own, alpha) for policy, own in sums.groupby("policy", observed=True)]
+    return pd.DataFrame(rows, columns=["policy", "observed", "observed_low", "observed_high", "n_seen"])
+
+
+def _rate(policy: str, sums: pd.DataFrame, alpha: float) -> tuple:
+    top, below = sums["top"].to_numpy(dtype=float), sums["below"].to_numpy(dtype=float)
+    n, total = len(sums), below.sum()
+    if n < 2 or total == 0:
+        return policy, np.nan, np.nan, np.nan, int(total)
+    rate = top.sum() / total
+    half = ndtri(1 - alpha / 2) * np.sqrt(((top - rate * below) ** 2).sum() * n / (n - 1)) / total
+    return policy, rate, rate - half, rate + half, int(total)
+
+
+def ledger(values: pd.DataFrame, observed: pd.DataFrame | None, *, metric: str, made_at: pd.Timestamp) -> pd.DataFrame:
+    """Write one forecast a policy, with what came where the policy ran.
+
+    The forecast is the self-normalised one, which needs no model, where the log can carry it.
+
+    Args:
+        values: `policy_values` with the columns that `offpolicy.value_policy` adds.
+        observed: result of `observe`, or None where nothing has come yet.
+        metric: what a value counts.
+        made_at: the last moment that the log knew.
+
+    Returns:
+        A `forecasts` table with estimator, gate and is_inside (the two intervals overlap; missing until it came).
+    """
+    usable = values[values["value"].notna() & values["estimator"].isin(PREFERENCE)]
+    order = usable.assign(place=usable["estimator"].map({name: at for at, name in enumerate(PREFERENCE)}))
+    first = order.sort_values(["policy", "place"]).drop_duplicates("policy")
+    made = first.assign(
+        forecast_id=[f"{policy}-{metric}" for policy in first["policy"]], metric=metric, made_at=made_at, forecast=first["value"],
+    )
+    came = observed if observed is not None else pd.DataFrame(columns=["policy", "observed", "observed_low", "observed_high"])
+    numbers = ["observed", "observed_low", "observed_high"]
+    table = made.merge(came[["policy", *numbers]], on="policy", how="left", validate="one_to_one")
+    table = table.astype(dict.fromkeys(numbers, "float64"))
+    overlap = (table["observed_high"] >= table["low"]) & (table["observed_low"] <= table["high"])
+    return table.assign(is_inside=overlap.astype("boolean").where(table["observed"].notna()))[COLUMNS]
+
+
+def ledger_sentence(table: pd.DataFrame, values: pd.DataFrame) -> str:
+    """Say what was foretold, what came, and what could not be foretold."""
+    refused = _refusals(values, set(table["policy"]))
+    if table.empty:
+        return refused or "Nothing was foretold: no log with known probabilities."
+    parts = []
+    for row in table.itertuples():
+        size = f"{row.policy}: {row.forecast:.3g} [{row.low:.3g}, {row.high:.3g}] foretold ({row.gate})"
+        if pd.notna(row.observed):
+            verb = "within reach of it" if row.is_inside else "outside of it"
+            size += f", {row.observed:.3g} [{row.observed_low:.3g}, {row.observed_high:.3g}] came, {verb}"
+        parts.append(size)
+    return "; ".join(parts) + "." + (f" {refused}" if refused else "")
+
+
+def _refusals(values: pd.DataFrame, foretold: set) -> str:
+    other = values[~values["policy"].isin(foretold)].drop_duplicates("policy")
+    return " ".join(f"Nothing is foretold for {row.policy}: {row.reason}." for row in other.itertuples())
+
+
+def differences(values: pd.DataFrame, observed: Mapping[str, float]) -> pd.DataFrame:
+    """How far each estimator was from a known truth: policy, estimator, value, truth, error, is_covered."""
+    table = values[values["policy"].isin(list(observed))].assign(truth=lambda frame: frame["policy"].map(observed))
+    return table.assign(error=table["value"] - table["truth"],
+                        is_covered=(table["low"] <= table["truth"]) & (table["truth"] <= table["high"]))[
+        ["policy", "estimator", "value", "truth", "error", "is_covered"]]

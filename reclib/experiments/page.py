@@ -1,0 +1,287 @@
+"""The experiment as a page tells it: everything read at once, then tables and sentences for people.
+
+Where a part cannot be read, its table is empty and its sentence says why.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from reclib import report, schema
+from reclib.experiments import plan as plans
+from reclib.experiments import power, segments, trust
+from reclib.experiments import readout as readouts
+from reclib.experiments import verdict as verdicts
+from reclib.experiments.stats import statistics
+
+SCORE = ["metric", "arm", "role", "mean_control", "mean_arm", "effect", "effect_low", "effect_high", "lift", "p_adjusted", "finding"]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A finished experiment, read.
+
+    Attributes:
+        plan: its plan, or None where there is none.
+        readout: the `readout` table, empty without.
+        checks: what was checked, in the shape of `checks`.
+        segments: effects by segment.
+        verdict: the record of the verdict, empty without a plan or units.
+        currency: currency of the source, empty without.
+        why: why nothing could be read, empty where something was.
+    """
+
+    plan: plans.Plan | None
+    readout: pd.DataFrame
+    checks: pd.DataFrame
+    segments: pd.DataFrame
+    verdict: dict = field(default_factory=dict)
+    currency: str = ""
+    why: str = ""
+
+
+def read(units: pd.DataFrame | None, source: dict, *, rule_prices: pd.DataFrame | None = None,
+         rules: dict | None = None) -> Reading:
+    """Read the experiment of a source, if it has one.
+
+    Args:
+        units: the `units` table, or None.
+        source: facts of the source: experiment (the plan), currency, is_randomised.
+        rule_prices: `rule_prices`, to see whether arms shared what ran out.
+        rules: facts of the rules; `is_split` says whether stock and budgets were divided between the arms.
+    """
+    record = source.get("experiment")
+    currency = source.get("currency") or ""
+    why = _why_not(units, record, source)
+    if why:
+        return Reading(None, _empty_readout(), pd.DataFrame(columns=list(schema.TABLES["checks"].columns)),
+                       pd.DataFrame(columns=segments.COLUMNS), currency=currency, why=why)
+    plan = plans.parse({"is_randomised": source.get("is_randomised", True)} | record)
+    own = readouts.of_experiment(units, plan)
+    stats = statistics(own, plan)
+    table = readouts.from_statistics(stats, plan, blocked=readouts.blocking_reason(own, plan))
+    checks = pd.concat([
+        trust.check_units(own, plan, stats=stats),
+        trust.check_interference(rule_prices, is_split=(rules or {}).get("is_split")),
+    ], ignore_index=True)
+    split = segments.by_segment(own, plan) if plan.is_randomised else pd.DataFrame(columns=segments.COLUMNS)
+    found = verdicts.verdict(table, checks, plan, currency=currency)
+    return Reading(plan, table, checks, split, found, currency)
+
+
+def _why_not(units: pd.DataFrame | None, record: dict | None, source: dict) -> str:
+    name = source.get("name", "this source")
+    if units is None and not record:
+        return f"{name} has no experiment, so no effect can be read."
+    if not record:
+        return f"{name} has customers in arms, but no plan that was written before; without one nothing is decided."
+    if units is None:
+        return f"The plan of {record.get('experiment_id')!r} is written, but its customers have not answered yet."
+    ids = set(units["experiment_id"].astype("str")) if "experiment_id" in units else set()
+    if ids and str(record.get("experiment_id")) not in ids:
+        return f"The units are of {sorted(ids)}, and the plan is of {record.get('experiment_id')!r}: they do not belong together."
+    return ""
+
+
+def _empty_readout() -> pd.DataFrame:
+    kinds = {"number": "float64", "share": "float64", "count": "int64", "flag": "bool"}
+    contract = schema.TABLES["readout"].columns
+    return pd.DataFrame({name: pd.Series(dtype=kinds.get(column.kind, "str")) for name, column in contract.items()})
+
+
+def trust_table(reading: Reading) -> pd.DataFrame:
+    """The checks, worst first."""
+    order = {"fail": 0, "warn": 1, "pass": 2}
+    shown = reading.checks.assign(place=reading.checks["status"].map(order)).sort_values("place", kind="stable")
+    return shown[["check_id", "status", "observed", "allowed", "detail"]].reset_index(drop=True)
+
+
+def trust_sentence(reading: Reading) -> str:
+    """Say whether the experiment can be trusted."""
+    if reading.why:
+        return reading.why
+    failed, warned = (reading.checks[reading.checks["status"] == status] for status in ("fail", "warn"))
+    if len(failed):
+        return "The experiment must not be read: " + "; ".join(failed["detail"]) + "."
+    size = f"{len(reading.checks)} checks found nothing against it" if warned.empty else (
+        f"no check failed; to bear in mind: {'; '.join(warned['detail'])}")
+    return f"The experiment can be read: {size}." if reading.plan.is_randomised else f"Only described, not read: {'; '.join(warned['detail'])}."
+
+
+def scorecard(reading: Reading) -> pd.DataFrame:
+    """The primary rows, success metrics first."""
+    order = {name: at for at, name in enumerate(schema.METRIC_ROLES)}
+    own = reading.readout[reading.readout["is_primary"]]
+    if own.empty:
+        return pd.DataFrame(columns=SCORE)
+    return own.assign(place=own["role"].map(order)).sort_values("place", kind="stable")[SCORE].reset_index(drop=True)
+
+
+def score_sentence(reading: Reading) -> str:
+    """Say what every success metric and guardrail shows."""
+    if reading.why:
+        return reading.why
+    reasons = reading.verdict["reasons"]
+    return " ".join(reasons[:8]) + (f" And {len(reasons) - 8} more." if len(reasons) > 8 else "")
+
+
+def forest(reading: Reading) -> pd.DataFrame:
+    """Relative effects with Fieller's intervals and margins, for the forest plot: label, lift, lift_low, lift_high, margin."""
+    own = reading.readout[reading.readout["is_primary"]].dropna(subset=["lift_low", "lift_high"])
+    columns = ["label", "lift", "lift_low", "lift_high", "margin"]
+    if own.empty:
+        return pd.DataFrame(columns=columns)
+    several = own["arm"].nunique() > 1
+    label = own["metric"] + (", " + own["arm"] if several else "")
+    shown = own.assign(label=label)[columns]
+    percent = {name: 100 * shown[name] for name in columns[1:]}
+    return shown.assign(**percent).reset_index(drop=True)
+
+
+def forest_sentence(reading: Reading) -> str:
+    """Say in words what the forest plot shows."""
+    table = forest(reading)
+    if table.empty:
+        return "No relative effect could be drawn." if not reading.why else reading.why
+    parts = [f"{row.label} {row.lift:+.1f} % [{row.lift_low:+.1f}, {row.lift_high:+.1f}]" for row in table.itertuples()]
+    return "Relative effects with their intervals: " + "; ".join(parts) + "."
+
+
+def methods_table(reading: Reading) -> pd.DataFrame:
+    """All methods of the success metrics side by side, so that an adjustment can be seen to change nothing but width."""
+    wanted = ["metric", "arm", "method", "effect", "effect_low", "effect_high", "p_value", "variance_saved", "is_primary"]
+    if reading.why:
+        return pd.DataFrame(columns=wanted)
+    return reading.readout.loc[reading.readout["role"] == "success", wanted].reset_index(drop=True)
+
+
+def adjustment_sentence(reading: Reading) -> str:
+    """Say what the covariates bought, and whether an adjustment turned a sign."""
+    if reading.why or not reading.plan.covariates:
+        return "No covariate was planned, so nothing was adjusted."
+    own = reading.readout[reading.readout["method"].isin(["cuped", "unadjusted"])]
+    wide = own.pivot_table(index=["metric", "arm"], columns="method", values="effect")
+    if wide.empty or "cuped" not in wide:
+        return "Nothing could be adjusted."
+    turned = wide[(wide["cuped"] * wide["unadjusted"]) < 0]
+    best = own["variance_saved"].max()
+    gain = f"took out up to {report.percent(best)} of the variance" if best > 0.01 else "bought nothing here (at most "
+    gain += "" if best > 0.01 else f"{report.percent(max(best, 0), 2)} of the variance)"
+    names = ", ".join(f"{metric} ({arm})" for metric, arm in turned.index)
+    return f"The covariates {gain}." + (f" The adjustment turned the sign of {names}: none of these is large." if names else "")
+
+
+def power_table(reading: Reading) -> pd.DataFrame:
+    """What the test could have seen, before and after.
+
+    Returns:
+        metric, arm, detectable (smallest effect found with 80 % power, relative to the control), seen (relative), and,
+        where the plan states the effect it was sized for, planned and power_at_planned.
+    """
+    columns = ["metric", "arm", "detectable", "seen", "planned", "power_at_planned"]
+    own = reading.readout[reading.readout["is_primary"]]
+    if own.empty:
+        return pd.DataFrame(columns=columns)
+    own = own[own["effect"].notna() & own["role"].isin(["success", "guardrail"])]
+    base = own["mean_control"].abs().where(own["mean_control"] != 0)
+    planned = reading.plan.planned_effect
+    chance = pd.NA if planned is None else power.power_of(planned * base, own["se"], alpha=reading.plan.alpha)
+    return own.assign(detectable=own["detectable"] / base, seen=own["lift"], planned=float("nan") if planned is None else planned,
+                      power_at_planned=chance)[columns].reset_index(drop=True)
+
+
+def power_sentence(reading: Reading) -> str:
+    """Say how small an effect the test could have found."""
+    table = power_table(reading)
+    table = table[table["metric"].isin([metric.name for metric in reading.plan.of_role("success")])] if len(table) else table
+    if table.empty:
+        return reading.why or "No success metric could be read, so nothing is known of its power."
+    parts = [f"{row.metric} {report.percent(row.detectable)}" for row in table.drop_duplicates("metric").itertuples()]
+    return (f"With four chances in five the test could have found relative effects of {', '.join(parts)}; "
+            f"what is smaller than that, it was likely to miss.")
+
+
+def segments_sentence(reading: Reading) -> str:
+    """Say whether the effect differs between segments, after correction."""
+    if reading.why:
+        return reading.why
+    if not reading.plan.segments:
+        return "The plan names no segment, so none is read: a segment picked afterwards would prove nothing."
+    table = reading.segments
+    if table.empty:
+        return "The planned segments could not be read."
+    tested = table.drop_duplicates(["segment", "metric", "arm"])
+    differing = tested[tested["p_interaction"] < reading.plan.alpha]
+    if differing.empty:
+        return f"No planned segment answers differently beyond chance ({len(tested)} comparisons, corrected)."
+    names = "; ".join(f"{row.metric} by {row.segment} ({row.arm})" for row in differing.itertuples())
+    return f"The effect differs between segments, after correction: {names}."
+
+
+def over_time(answers: pd.DataFrame | None, units: pd.DataFrame | None, assignments: pd.DataFrame | None,
+              reading: Reading) -> pd.DataFrame:
+    """Effects by week since the start, on orders paid; empty where no answer has a day.
+
+    Args:
+        answers: `events` of the days after the assignment.
+        units: `units`.
+        assignments: `assignments` with the moment of the start.
+        reading: the experiment.
+    """
+    columns = ["arm", "period", "effect", "effect_low", "effect_high", "lift", "p_fading"]
+    if reading.why or answers is None or assignments is None or units is None or not reading.plan.is_randomised:
+        return pd.DataFrame(columns=columns)
+    start = assignments["assigned_at"].min()
+    after = answers[(answers["event_type"] == "purchase") & (answers["occurred_at"] > start)]
+    week = ((after["occurred_at"] - start) // pd.Timedelta(days=7)).astype("int64")
+    n_weeks = int(((answers["occurred_at"].max() - start) / pd.Timedelta(days=7)) + 1e-3) if len(after) else 0
+    if n_weeks < 2:
+        return pd.DataFrame(columns=columns)
+    rows = pd.DataFrame({"customer_id": after["customer_id"], "period": week, "value": after["value"].fillna(0.0)})
+    return segments.over_time(rows[week < n_weeks], units, reading.plan, n_periods=n_weeks)
+
+
+def time_sentence(table: pd.DataFrame, currency: str) -> str:
+    """Say whether the effect faded or grew over the weeks."""
+    if table.empty:
+        return "Whether the effect is new and fades cannot be told: the customers come without days."
+    parts = []
+    for arm, own in table.groupby("arm", sort=True):
+        first, last = own.iloc[0], own.iloc[-1]
+        moved = "changed" if last["p_fading"] < 0.05 else "is not shown to have changed"
+        parts.append(f"{arm}: {report.money(first['effect'], currency or 'a customer')} in week 1 and "
+                     f"{report.money(last['effect'], currency or 'a customer')} in week {int(last['period'])}; the effect {moved} "
+                     f"between the first half and the last (p = {last['p_fading']:.2g})")
+    return "Purchases a customer, arm less control: " + "; ".join(parts) + "."
+
+
+def money_sentence(reading: Reading) -> str:
+    """Say the money, or why none can be named."""
+    if reading.why:
+        return reading.why
+    if reading.verdict["verdict"] == verdicts.INVALID:
+        return "No amount is named: the experiment must not be read."
+    return verdicts.money_sentence(reading.verdict["money"], currency=reading.currency, metric=verdicts.money_metric(reading.plan))
+
+
+def headline(reading: Reading) -> str:
+    """The verdict in one line."""
+    return verdicts.headline(reading.verdict) if reading.verdict else f"No verdict: {reading.why}"
+
+
+def as_facts(reading: Reading, *, values_sentence: str = "") -> dict:
+    """The record that the brief reads: the verdict, the sample ratio and the sentences of this page."""
+    ratio = reading.checks[reading.checks["check_id"] == "sample_ratio"]
+    verdict = dict(reading.verdict) if reading.verdict else {"verdict": verdicts.HOLD, "reasons": [reading.why], "checks": []}
+    return {
+        "verdict": verdict, "why": reading.why,
+        "experiment_id": None if reading.plan is None else reading.plan.experiment_id,
+        "srm": None if ratio.empty else ratio[["status", "observed", "allowed", "detail"]].iloc[0].to_dict(),
+        "sentences": {
+            "headline": headline(reading), "trust": trust_sentence(reading), "scorecard": score_sentence(reading),
+            "money": money_sentence(reading), "adjustment": adjustment_sentence(reading), "power": power_sentence(reading),
+            "segments": segments_sentence(reading), "forecast": values_sentence,
+        },
+    }
