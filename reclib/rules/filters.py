@@ -1,0 +1,117 @@
+"""Row rules: which pairs each rule would refuse, and the value that it met."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from reclib.rules import pairs as fields_of
+from reclib.rules.conditions import Condition, Test, fields, hold
+from reclib.rules.pairs import Pairs, World
+from reclib.rules.register import Block, Filter, FrequencyCap, MarginFloor, Rule, Stock, Suppression
+
+MATERIAL_DIGITS = 6
+
+
+def is_row_rule(rule: Rule) -> bool:
+    """Whether the rule can refuse a pair by itself."""
+    if isinstance(rule, MarginFloor):
+        return rule.over == "pair"
+    return isinstance(rule, (Filter, Stock, FrequencyCap, Suppression, Block))
+
+
+def applicable(rules: list[Rule], world: World) -> tuple[list[Rule], dict[str, str]]:
+    """Split rules into those in force on this data and those that are not, with the reason.
+
+    A rule is left out where the source has no such column at all, or outside its validity. A missing *value* in a
+    column that exists is another matter: there the rule's `on_missing` decides.
+
+    Returns:
+        The rules in force (live and shadow), and rule_id -> why not for the others.
+    """
+    kept, skipped = [], {}
+    for rule in rules:
+        why = _why_not(rule, world)
+        if why:
+            skipped[rule.id] = why
+        else:
+            kept.append(rule)
+    return kept, skipped
+
+
+def refusals(rule: Rule, pairs: Pairs) -> np.ndarray:
+    """Mark the pairs that a row rule refuses.
+
+    With `on_missing: block` a pair is refused unless the rule is known not to concern it or known to be satisfied;
+    with `allow` it is refused only where both are known and the rule is broken.
+    """
+    if isinstance(rule, (Filter, Suppression)):
+        return _broken(rule, rule.when, hold(rule.keep, pairs.column), pairs)
+    if isinstance(rule, Block):
+        is_item = np.ones(len(pairs), dtype=bool)
+        if rule.item_id is not None:
+            is_item = pairs.item == _item_code(pairs.world, rule.item_id)
+        return is_item if rule.when is None else is_item & _concerned(rule, rule.when, pairs)
+    keep = _threshold(rule)
+    return _broken(rule, getattr(rule, "when", None), hold(keep, pairs.column), pairs)
+
+
+def detail(rule: Rule, pairs: Pairs) -> pd.Series:
+    """Say for each pair which value the rule met, such as `stock_on_hand = 0`."""
+    asked = list(dict.fromkeys(field for condition in _conditions(rule) for field in fields(condition)))
+    said = pd.Series("", index=range(len(pairs)), dtype="str")
+    for place, name in enumerate(asked):
+        said = said + (", " if place else "") + name + " = " + _texts(pairs.column(name))
+    return said if asked else pd.Series("named by hand", index=range(len(pairs)), dtype="str")
+
+
+def _conditions(rule: Rule) -> list[Condition]:
+    own = [] if isinstance(rule, (Filter, Suppression, Block)) else [_threshold(rule)]
+    return own + [part for part in (getattr(rule, "keep", None), getattr(rule, "when", None)) if part is not None]
+
+
+def _threshold(rule: Rule) -> Test:
+    if isinstance(rule, Stock):
+        return Test(field=rule.field, op=">=", value=rule.min)
+    if isinstance(rule, MarginFloor):
+        return Test(field="margin_rate", op=">=", value=rule.min)
+    return Test(field=rule.counter, op="<", value=rule.max)
+
+
+def _broken(rule: Rule, when: Condition | None, kept, pairs: Pairs) -> np.ndarray:
+    concerned = np.ones(len(pairs), dtype=bool) if when is None else _concerned(rule, when, pairs)
+    return concerned & (~kept.is_true if rule.on_missing == "block" else kept.is_false)
+
+
+def _concerned(rule: Rule, when: Condition, pairs: Pairs) -> np.ndarray:
+    held = hold(when, pairs.column)
+    return ~held.is_false if rule.on_missing == "block" else held.is_true
+
+
+def _why_not(rule: Rule, world: World) -> str | None:
+    if rule.valid_from is not None and world.as_of < rule.valid_from:
+        return f"not yet in force: valid from {rule.valid_from:%Y-%m-%d}"
+    if rule.valid_to is not None and world.as_of >= rule.valid_to:
+        return f"expired: valid to {rule.valid_to:%Y-%m-%d}"
+    lacking = [why for name in rule.needs if (why := fields_of.fault(world, name))]
+    return f"not applicable: {'; '.join(dict.fromkeys(lacking))}" if lacking else None
+
+
+def _item_code(world: World, item_id: object) -> int:
+    """Code of an item that a rule names; -2 where the catalogue has none, which equals no pair."""
+    ids = world.items["item_id"]
+    wanted = str(item_id) if not pd.api.types.is_integer_dtype(ids) else item_id
+    code = world.code_items(pd.Series([wanted]))[0] if not (isinstance(wanted, str) and pd.api.types.is_integer_dtype(ids)) else -1
+    return int(code) if code >= 0 else -2
+
+
+def _texts(values: np.ndarray | pd.Series) -> pd.Series:
+    series = pd.Series(values).reset_index(drop=True)
+    if pd.api.types.is_float_dtype(series):
+        whole = series.dropna()
+        if len(whole) and (whole == np.floor(whole)).all():
+            return series.astype("Int64").astype("str").fillna("missing").astype("str")
+        return series.round(MATERIAL_DIGITS).astype("str").fillna("missing").astype("str")
+    if pd.api.types.is_datetime64_any_dtype(series):
+        return series.dt.strftime("%Y-%m-%d").astype("str").fillna("missing")
+    return series.astype("str").fillna("missing").astype("str")
