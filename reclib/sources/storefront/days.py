@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -37,23 +37,32 @@ class State:
         return copy.deepcopy(self)
 
 
-@dataclass
 class Log:
-    """What happened, as columns collected day by day; `columns(name)` joins them."""
+    """What happened, as columns that grow day by day."""
 
-    days: dict[str, list[dict[str, np.ndarray]]] = field(default_factory=dict)
+    def __init__(self) -> None:
+        self._columns: dict[str, dict[str, np.ndarray]] = {}
+        self._n: dict[str, int] = {}
 
     def add(self, name: str, **columns: np.ndarray) -> None:
         """Append one day's rows of a kind of event; whole numbers are kept in 32 bits."""
-        narrow = {key: column.astype(np.int32) if column.dtype == np.int64 else column for key, column in columns.items()}
-        self.days.setdefault(name, []).append(narrow)
+        table, n = self._columns.setdefault(name, {}), self._n.get(name, 0)
+        self._n[name] = n + len(columns["customer"])
+        for key, column in columns.items():
+            if key not in table or len(table[key]) < self._n[name]:
+                table[key] = _grown(table.get(key), n, self._n[name], column.dtype)
+            table[key][n : self._n[name]] = column
 
     def columns(self, name: str) -> dict[str, np.ndarray]:
-        """All rows of a kind of event, in order of days."""
-        parts = self.days.get(name, [])
-        if len(parts) > 1:
-            parts[:] = [{key: np.concatenate([part[key] for part in parts]) for key in parts[0]}]
-        return dict(parts[0]) if parts else {}
+        """All rows of a kind of event, in order of days; empty where there was no day."""
+        return {key: column[: self._n[name]] for key, column in self._columns.get(name, {}).items()}
+
+
+def _grown(column: np.ndarray | None, n: int, n_needed: int, dtype: np.dtype) -> np.ndarray:
+    grown = np.empty(max(2 * n, n_needed, 1024), dtype=np.int32 if dtype == np.int64 else dtype)
+    if column is not None:
+        grown[:n] = column[:n]
+    return grown
 
 
 def morning(world: World) -> State:

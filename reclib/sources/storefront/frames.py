@@ -78,19 +78,20 @@ def logged_deliveries(world: World, log: Log, *, policy: str) -> pd.DataFrame:
     n = len(rows["slot"])
     return pd.DataFrame({
         "decision_id": rows["slot"].astype(np.int64), "delivered_at": moments(rows["day"], rows["clock"]),
-        "item_id": words(item_ids(world.config.n_items), rows["item"]), "position": rows["position"].astype(np.int64),
-        "policy": words([policy], np.zeros(n, dtype=np.int64)), "p_shown": rows["p_shown"],
+        "item_id": words(item_ids(world.config.n_items), rows["item"]), "position": rows["position"],
+        "policy": pd.Categorical.from_codes(np.zeros(n, dtype=np.int8), [policy]), "p_shown": rows["p_shown"],
         "customer_id": rows["customer"].astype(np.int64) + 1,
         "channel": words(_CHANNELS, np.where(world.customers.uses_app[rows["customer"]], 0, 1)),
-        "n_eligible": rows["n_eligible"].astype(np.int64), "session_id": _session_id(world, rows),
+        "n_eligible": rows["n_eligible"], "session_id": _session_id(world, rows),
     })
 
 
 def logged_outcomes(world: World, log: Log, *, n_days: int) -> pd.DataFrame:
     """Make `logged_outcomes`: the answers to those slots up to the last day; `value` is money, else a count of one."""
-    rows = _Rows(world, [log], first_day=0, n_days=n_days, only_last=False)
+    answers = tuple(name for name in _TYPES if name not in ("impression", "view"))
+    rows = _Rows(world, [log], first_day=0, n_days=n_days, only_last=False, types=answers)
     slot, kind = rows.get("slot"), rows.get("type")
-    kept = np.flatnonzero((slot != EMPTY) & (kind != _TYPES.index("impression")))
+    kept = np.flatnonzero(slot != EMPTY)
     kept = kept[np.lexsort((kind[kept], slot[kept]))]
     is_money = np.isin(kind[kept], [_TYPES.index("purchase"), _TYPES.index("return")])
     return pd.DataFrame({
@@ -136,9 +137,10 @@ def moments(day: np.ndarray, second: np.ndarray) -> pd.Series:
 class _Rows:
     """The rows of all event types of some logs, by day and type; each column is only put together when asked for."""
 
-    def __init__(self, world: World, logs: list[Log], *, first_day: int, n_days: int, only_last: bool) -> None:
+    def __init__(self, world: World, logs: list[Log], *, first_day: int, n_days: int, only_last: bool,
+                 types: tuple[str, ...] = _TYPES) -> None:
         self.world = world
-        self.parts = [(log, name, only_last and log is not logs[-1]) for log in logs for name in _TYPES]
+        self.parts = [(log, name, only_last and log is not logs[-1]) for log in logs for name in types]
         day = self._joined("day")
         inside = np.flatnonzero((day >= first_day) & (day < first_day + n_days))
         self.order = inside[np.argsort(day[inside], kind="stable")]

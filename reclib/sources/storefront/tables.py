@@ -42,7 +42,7 @@ def load(*, n_customers: int = 4000, n_items: int = 500, n_days: int = 84, seed:
     """
     settings = config.build(preset=preset, n_customers=n_customers, n_items=n_items, n_days=n_days, seed=seed,
                             stock_on=stock_on, k=k, epsilon=epsilon, **options)
-    world, state, log = _history(settings)
+    world, state, log = _lived(settings)
     tables = {
         "events": frames.events(world, [log], first_day=0, n_days=n_days, slots=None),
         "items": frames.items(world, state, day=n_days - 1),
