@@ -107,3 +107,60 @@ def against_limit(table: pd.DataFrame, *, label: str, value: str, limit: str, ti
     shown = table.iloc[::-1]
     fig.axes[0].plot(shown[limit], shown[label].astype(str), "|", color=PALETTE[1], markersize=16, markeredgewidth=2.5)
     return fig
+
+
+def weekly(counts: pd.DataFrame) -> Figure:
+    """Events by week and kind on a log scale; hollow markers are weeks without all their days.
+
+    Args:
+        counts: week, what, n, is_whole.
+    """
+    fig, axes = figure(title="Events by week and kind", x="week (Monday)", y="events a week, log scale", height=3.8)
+    order = counts.groupby("what")["n"].sum().sort_values(ascending=False, kind="stable").index if len(counts) else []
+    for index, what in enumerate(order):
+        group, colour = counts[counts["what"] == what], PALETTE[index % len(PALETTE)]
+        marker = MARKERS[index % len(MARKERS)]
+        axes.plot(group["week"], group["n"], color=colour, linewidth=1.4, label=what)
+        whole, part = group[group["is_whole"]], group[~group["is_whole"]]
+        axes.plot(whole["week"], whole["n"], marker, color=colour, markersize=4)
+        axes.plot(part["week"], part["n"], marker, color=colour, markersize=5, markerfacecolor="white")
+    if len(counts):
+        axes.set_yscale("log")
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+        axes.tick_params(axis="x", rotation=30)
+    else:
+        axes.text(0.5, 0.5, "nothing in this source has a time", ha="center", va="center", color=GREY, transform=axes.transAxes)
+    return fig
+
+
+def long_tail(popular: pd.DataFrame) -> Figure:
+    """Popularity by rank, and the share that the first items take together.
+
+    Args:
+        popular: rank, n, cumulative_share.
+    """
+    fig, (left, right) = plt.subplots(1, 2, figsize=(7.0, 3.3), layout="constrained")
+    left.set(title="Popularity by rank", xlabel="item rank, log scale", ylabel="events, log scale")
+    right.set(title="What the first items take", xlabel="share of items, popular first (%)", ylabel="share of events (%)")
+    if len(popular):
+        left.loglog(popular["rank"], popular["n"], color=PALETTE[0], marker=".", markersize=3, linewidth=1)
+        right.plot(100 * popular["rank"] / len(popular), 100 * popular["cumulative_share"], color=PALETTE[0])
+        right.plot([0, 100], [0, 100], color=GREY, linestyle="--", linewidth=1)
+        right.annotate("all items alike", (62, 55), color=GREY)
+    return fig
+
+
+def new_and_again(by_week: pd.DataFrame) -> Figure:
+    """Pairs by week, those repeated below and those new above.
+
+    Args:
+        by_week: week, n_pairs, n_again.
+    """
+    fig, axes = figure(title="Pairs of customer and item by week: again and new", x="week (Monday)", y="pairs a week")
+    if len(by_week):
+        again, new = by_week["n_again"], by_week["n_pairs"] - by_week["n_again"]
+        axes.bar(by_week["week"], again, width=5.5, color=PALETTE[0], label="again")
+        axes.bar(by_week["week"], new, width=5.5, bottom=again, color=PALETTE[5], hatch="//", edgecolor="white", label="new")
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+        axes.tick_params(axis="x", rotation=30)
+    return fig

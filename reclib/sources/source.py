@@ -119,7 +119,7 @@ def facts(about: About, tables: dict[str, pd.DataFrame], *, as_of: pd.Timestamp 
     Args:
         about: what was known before.
         tables: the tables as loaded.
-        as_of: last moment that a model may see; None where nothing has a time.
+        as_of: end of the last day that a model may see (the facts name the day); None where nothing has a time.
         currency: of every amount; empty where values are no money.
         assumptions: sentences that the pages print.
         experiment: the pre-registered plan, in the shape of a source file.
@@ -131,7 +131,7 @@ def facts(about: About, tables: dict[str, pd.DataFrame], *, as_of: pd.Timestamp 
     items = tables.get("items", pd.DataFrame())
     return {
         "name": about.name, "kind": about.kind, "about": about.about, "currency": currency,
-        "as_of": "" if as_of is None else as_of.isoformat(),
+        "as_of": "" if as_of is None else as_of.date().isoformat(),
         "tables": {name: len(tables[name]) for name in sorted(tables)},
         "lacks": dict(about.lacks), "answers": about.answers, "params": params or {},
         "experiment": experiment, "policy_path": None, "rules_path": None,
