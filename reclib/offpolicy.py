@@ -193,7 +193,9 @@ def gate(found: Mapping[str, float]) -> tuple[str, str]:
     if unsupported > 0.10:
         return REFUSE, f"the log never shows {100 * unsupported:.1f} % of what the policy would show"
     if abs(z) > 3:
-        return REFUSE, f"the mean weight is {float(found['mean_weight']):.3g} where it should be 1, so the probabilities or the support do not fit"
+        mean = float(found["mean_weight"])
+        why = f"the log had no chance of showing {100 * (1 - mean):.0f} % of what the policy shows, or its" if mean < 1 else "its"
+        return REFUSE, f"the mean weight is {mean:.3g} where it should be 1: {why} probabilities are not those of what was shown"
     if positives < 10:
         return REFUSE, f"the answer rests on {positives:.1f} effective rewards, fewer than 10"
     if share > 1 / 3:
@@ -236,6 +238,77 @@ def value_policy(log: pd.DataFrame, target: pd.DataFrame, *, policy: str, alpha:
     extra = {name: float(found[name]) for name in [*DIAGNOSTICS, "n_positives", "largest_share"]}
     return table.assign(**extra, n_rows=len(weighed), gate=word, reason=reason,
                         unit=np.where(table["estimator"] == "iips", "slate", "slot"))
+
+
+def value_all(deliveries: pd.DataFrame | None, outcomes: pd.DataFrame | None, *, decisions: pd.DataFrame | None = None,
+              stated: pd.DataFrame | None = None, outcome_type: str = "click", tau: float = 5.0,
+              alpha: float = 0.05) -> pd.DataFrame:
+    """Value every policy that there is from every log that can say something of it.
+
+    Args:
+        deliveries: `logged_deliveries`, or None.
+        outcomes: `logged_outcomes`, or None.
+        decisions: `decisions`; its policies are valued where the log names customers.
+        stated: a policy given by the source, as p_target by item_id and further columns.
+        outcome_type: the answer that counts.
+        tau, alpha: as in `value_policy`.
+
+    Returns:
+        `policy_values` as `value_policy` makes it, empty without a log. Where the log holds several policies, each is
+        valued from the largest log of the others; the source's own policy is named `stated`.
+    """
+    if deliveries is None or outcomes is None or deliveries.empty:
+        return _refused("none", "").iloc[:0]
+    log = with_rewards(deliveries, outcomes, outcome_type=outcome_type)
+    questions = [("stated", log, stated)] if stated is not None else []
+    if decisions is not None and "customer_id" in log and log["customer_id"].notna().all():
+        questions += [(policy, log, slates_of(decisions, policy)) for policy in sorted(decisions["policy"].unique())]
+    sizes = log["policy"].value_counts().sort_index()
+    for policy in sizes.index if len(sizes) > 1 else []:
+        other = log[log["policy"] == sizes.drop(policy).idxmax()].reset_index(drop=True)
+        questions.append((str(policy), other, policy_of_log(log[log["policy"] == policy], items=log["item_id"])))
+    found = [value_policy(own, target, policy=policy, tau=tau, alpha=alpha) for policy, own, target in questions]
+    table = pd.concat(found, ignore_index=True) if found else _refused("none", "").iloc[:0]
+    return table.drop_duplicates(["policy", "estimator"], ignore_index=True)
+
+
+def policy_of_log(log: pd.DataFrame, *, items: pd.Series) -> pd.DataFrame:
+    """The policy behind a log: uniform where every probability is one in the number of items, else the shares it showed."""
+    p = log["p_shown"]
+    is_uniform = np.allclose(p, 1 / items.nunique(), rtol=1e-9, atol=0)
+    return uniform(items, log["position"]) if is_uniform else shares_by_position(log)
+
+
+def read_target(path: str | None) -> pd.DataFrame | None:
+    """Read the policy that a source states (Parquet or csv with item_id and p_target), or None where it states none."""
+    if not path:
+        return None
+    table = pd.read_parquet(path) if str(path).endswith(".parquet") else pd.read_csv(path)
+    absent = [name for name in ("item_id", "p_target") if name not in table]
+    if absent:
+        raise ValueError(f"{path}: columns {absent} are missing; found {list(table.columns)}.")
+    return table
+
+
+def summary(values: pd.DataFrame) -> pd.DataFrame:
+    """One row a policy: gate, self-normalised value with its interval, and what the log can carry."""
+    own = values[values["estimator"] == "snips"]
+    wanted = ["policy", "gate", "value", "low", "high", "n_rows", "ess", "n_positives", "largest_share", "mean_weight",
+              "unsupported_share", "reason"]
+    return own[wanted].reset_index(drop=True)
+
+
+def values_sentence(values: pd.DataFrame) -> str:
+    """Say what each policy would have earned, or why the log cannot tell."""
+    if values.empty:
+        return "No policy is valued: there is no log that knows the probability of what it showed."
+    parts = []
+    for row in summary(values).itertuples():
+        if row.gate == REFUSE:
+            parts.append(f"{row.policy} is not valued: {row.reason}")
+        else:
+            parts.append(f"{row.policy} would have earned {row.value:.3g} [{row.low:.3g}, {row.high:.3g}] a slot ({row.gate}: {row.reason})")
+    return "; ".join(parts) + "."
 
 
 def _refused(policy: str, reason: str) -> pd.DataFrame:

@@ -39,6 +39,17 @@ def observe(deliveries: pd.DataFrame, outcomes: pd.DataFrame, *, outcome_type: s
     return pd.DataFrame(rows, columns=["policy", "observed", "observed_low", "observed_high", "n_seen"])
 
 
+def observe_all(deliveries: pd.DataFrame | None, outcomes: pd.DataFrame | None, logged_deliveries: pd.DataFrame | None,
+                logged_outcomes: pd.DataFrame | None, *, outcome_type: str = "click") -> pd.DataFrame | None:
+    """Measure the policies that ran: those of tonight where they were answered, else those of the log."""
+    pairs = [(deliveries, outcomes), (logged_deliveries, logged_outcomes)]
+    found = [observe(shown, answers, outcome_type=outcome_type) for shown, answers in pairs
+             if shown is not None and answers is not None]
+    if not found:
+        return None
+    return pd.concat(found, ignore_index=True).drop_duplicates("policy", ignore_index=True)
+
+
 def _rate(policy: str, sums: pd.DataFrame, alpha: float) -> tuple:
     top, below = sums["top"].to_numpy(dtype=float), sums["below"].to_numpy(dtype=float)
     n, total = len(sums), below.sum()
@@ -93,8 +104,17 @@ def ledger_sentence(table: pd.DataFrame, values: pd.DataFrame) -> str:
 
 
 def _refusals(values: pd.DataFrame, foretold: set) -> str:
-    other = values[~values["policy"].isin(foretold)].drop_duplicates("policy")
-    return " ".join(f"Nothing is foretold for {row.policy}: {row.reason}." for row in other.itertuples())
+    other = sorted(set(values["policy"]) - foretold)
+    return f"Nothing is foretold for {', '.join(other)}: the log does not carry them." if other else ""
+
+
+def made_at(source: Mapping, logged_deliveries: pd.DataFrame | None) -> pd.Timestamp:
+    """The last moment that a forecast could know: the source's `as_of`, else the last slot of its log."""
+    if source.get("as_of"):
+        moment = pd.Timestamp(source["as_of"])
+    else:
+        moment = pd.Timestamp(0, tz="UTC") if logged_deliveries is None else logged_deliveries["delivered_at"].max()
+    return (moment.tz_localize("UTC") if moment.tzinfo is None else moment.tz_convert("UTC")).as_unit("us")
 
 
 def differences(values: pd.DataFrame, observed: Mapping[str, float]) -> pd.DataFrame:

@@ -271,17 +271,36 @@ def headline(reading: Reading) -> str:
     return verdicts.headline(reading.verdict) if reading.verdict else f"No verdict: {reading.why}"
 
 
-def as_facts(reading: Reading, *, values_sentence: str = "") -> dict:
-    """The record that the brief reads: the verdict, the sample ratio and the sentences of this page."""
+def as_facts(reading: Reading, values: pd.DataFrame, *, forecast_sentence: str = "") -> dict:
+    """The record that the brief reads: the verdict, the sample ratio and the sentences of this page.
+
+    Args:
+        reading: the experiment.
+        values: `policy_values`. Where there is no experiment, the log is all the evidence: without support for any
+            policy the verdict is INVALID, else HOLD, since a log proves no effect.
+        forecast_sentence: what the ledger says.
+    """
     ratio = reading.checks[reading.checks["check_id"] == "sample_ratio"]
-    verdict = dict(reading.verdict) if reading.verdict else {"verdict": verdicts.HOLD, "reasons": [reading.why], "checks": []}
     return {
-        "verdict": verdict, "why": reading.why,
+        "verdict": dict(reading.verdict) or _without_experiment(reading, values), "why": reading.why,
         "experiment_id": None if reading.plan is None else reading.plan.experiment_id,
         "srm": None if ratio.empty else ratio[["status", "observed", "allowed", "detail"]].iloc[0].to_dict(),
         "sentences": {
             "headline": headline(reading), "trust": trust_sentence(reading), "scorecard": score_sentence(reading),
             "money": money_sentence(reading), "adjustment": adjustment_sentence(reading), "power": power_sentence(reading),
-            "segments": segments_sentence(reading), "forecast": values_sentence,
+            "segments": segments_sentence(reading), "forecast": forecast_sentence,
         },
+    }
+
+
+def _without_experiment(reading: Reading, values: pd.DataFrame) -> dict:
+    """HOLD with the reason; INVALID where a log is all the evidence and carries none of the policies."""
+    is_refused = len(values) > 0 and bool((values["gate"] == "refuse").all())
+    checks = [trust.check_support(row.gate, row.reason) for row in values.drop_duplicates("policy").itertuples()] if len(values) else []
+    reasons = [reading.why] + [f"{row.policy}: {row.reason}." for row in values.drop_duplicates("policy").itertuples()]
+    action = verdicts.NEXT["policy_support"] if is_refused else "Publish slates with a control group; the difference between the two is the experiment."
+    return {
+        "verdict": verdicts.INVALID if is_refused else verdicts.HOLD, "arm": None, "metric": None, "reasons": reasons,
+        "checks": [record for table in checks for record in table.to_dict("records")], "effect": None, "low": None,
+        "high": None, "by_arm": {}, "money": None, "next_action": action,
     }

@@ -28,7 +28,7 @@ def readout(units: pd.DataFrame | str | Path, plan: Plan) -> pd.DataFrame:
     Returns:
         A `readout` table with, besides the contract: kind, is_up, se, p_adjusted (within the role, over metrics and
         arms, primary rows only), margin (signed lift that is just acceptable), margin_effect (the same in the unit of
-        the metric), p_margin (one-sided), detectable (smallest effect that had 80 % power), variance_saved (share of
+        the metric), is_margin_absolute (how the plan states it), p_margin (one-sided), detectable (smallest effect that had 80 % power), variance_saved (share of
         the variance that the covariates took out), cap, n_capped_*, n_missing_*, finding (better, worse, not shown,
         within margin, margin not shown, no margin, refused) and reason.
     """
@@ -153,7 +153,7 @@ def _shared(stats: MetricStats, index: int, plan: Plan) -> dict:
         "experiment_id": plan.experiment_id, "metric": metric.name, "arm": stats.arms[index], "role": metric.role,
         "kind": metric.kind, "is_up": metric.is_up, "control": stats.arms[0],
         "n_arm": 0 if moments is None else int(moments.n[index]), "n_control": 0 if moments is None else int(moments.n[0]),
-        "cap": stats.cap,
+        "cap": stats.cap, "is_margin_absolute": metric.is_margin_absolute,
     }
     for name, counts in (("missing", stats.n_missing), ("capped", stats.n_capped)):
         row[f"n_{name}_arm"] = int(counts[index]) if len(counts) else 0

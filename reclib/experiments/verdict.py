@@ -89,8 +89,9 @@ def _gain(primary: pd.DataFrame, plan: Plan, arm: str) -> float:
 
 
 def _deciding_row(primary: pd.DataFrame, plan: Plan, arm: str) -> pd.Series | None:
-    """The first success metric's row of an arm; without success metrics none."""
+    """The success metric of an arm that carries the decision: the one in money, else the first; none without."""
     own = primary[(primary["arm"] == arm) & (primary["role"] == "success")]
+    own = pd.concat([own[own["metric"] == money_metric(plan)], own])
     return own.iloc[0] if len(own) else None
 
 
@@ -102,7 +103,8 @@ def _reasons(primary: pd.DataFrame, plan: Plan, by_arm: dict[str, str]) -> list[
     if not plan.of_role("success"):
         return ["The plan names no success metric, so nothing could be shown."]
     prefix = len(plan.arms) > 1
-    rows = primary[primary["role"].isin(["success", "guardrail"])]
+    first = primary["metric"] == money_metric(plan)
+    rows = pd.concat([primary[(primary["role"] == role) & is_first] for role in ("success", "guardrail") for is_first in (first, ~first)])
     found = []
     for row in rows.itertuples():
         sentence = metric_sentence(row, plan.alpha)
@@ -118,7 +120,7 @@ def metric_sentence(row: object, alpha: float) -> str:
         return f"{row.metric} cannot be read: {row.reason or 'it has no number'}."
     size = f"{report.number(row.effect)} {report.interval(row.effect_low, row.effect_high)} a customer"
     if row.kind == "ratio":
-        size = size.replace(" a customer", "")
+        size = size.removesuffix(" a customer")
     if pd.notna(row.lift) and pd.notna(row.lift_low):
         size += f" ({report.percent(row.lift)}, between {report.percent(row.lift_low)} and {report.percent(row.lift_high)})"
     words = {
@@ -126,14 +128,16 @@ def metric_sentence(row: object, alpha: float) -> str:
         "within margin": "stays within its margin:", "worse, within margin": "is worse, though within its margin:",
         "margin not shown": "could be worse than its margin allows:", "no margin": "is not known to be worse, but has no margin:",
     }
-    edge = f"; the margin is {report.percent(row.margin)}" if pd.notna(row.margin) else ""
+    edge = report.number(row.margin_effect) if row.is_margin_absolute else report.percent(row.margin)
+    edge = f"; the margin is {edge}" if pd.notna(row.margin) else ""
     return f"{row.metric} {words[row.finding]} {size}{edge}."
 
 
 def money_metric(plan: Plan) -> str | None:
-    """The metric that is read in money: one that the plan marks `is_money`, else one named like money."""
+    """The metric read in money: one that the plan marks `is_money`, else one named like money; profit before sales."""
     means = [metric for metric in plan.metrics if metric.kind == "mean"]
-    marked = [metric.name for metric in means if metric.is_money]
+    place = {name: at for at, name in enumerate(MONEY_NAMES)}
+    marked = sorted((metric.name for metric in means if metric.is_money), key=lambda name: place.get(name, len(place)))
     named = [name for name in MONEY_NAMES for metric in means if metric.name == name]
     return (marked or named or [None])[0]
 
