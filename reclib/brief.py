@@ -21,6 +21,7 @@ NEXT_ACTION = {
     "ROLLBACK": "Go back to the control policy tonight, and find out which customers were harmed.",
     "INVALID": "Mend what the failed checks name, and run again before anyone decides.",
 }
+NOTHING_PROVEN = "No effect was read, so nothing is proven for or against the new policy."
 NO_EXPERIMENT = "This source has no finished randomised experiment, so nothing is proven about the effect of the policy."
 
 
@@ -58,7 +59,8 @@ def final_verdict(experiment: dict, checks: pd.DataFrame | None) -> dict:
 
 def headline(verdict: dict) -> str:
     """Say the verdict and what it means."""
-    return f"{verdict['verdict']}. {MEANING[verdict['verdict']]}"
+    nothing_read = verdict["verdict"] == "HOLD" and verdict["effect"] is None
+    return f"{verdict['verdict']}. {NOTHING_PROVEN if nothing_read else MEANING[verdict['verdict']]}"
 
 
 def reasons(verdict: dict) -> pd.DataFrame:

@@ -31,6 +31,7 @@ def test_without_an_experiment_it_holds_and_says_why():
     verdict = brief.final_verdict({}, None)
     assert (verdict["verdict"], verdict["effect"], verdict["checks"]) == ("HOLD", None, [])
     assert verdict["reasons"] == [brief.NO_EXPERIMENT]
+    assert brief.headline(verdict) == f"HOLD. {brief.NOTHING_PROVEN}"
 
 
 def test_an_unknown_verdict_is_refused():
