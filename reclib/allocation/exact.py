@@ -67,7 +67,7 @@ def programme(problem: Problem, is_open: np.ndarray | None = None) -> Programme:
     parts = [_counted("slate", row, np.full(problem.n_customers, problem.k))]
     for quota in problem.quotas:
         parts.append(_quota_part(quota, row, item))
-    parts.append(_counted("stock", item, np.floor(problem.stock)))
+    parts.append(_counted("stock", item, problem.stock))
     parts.append(_coupled(problem, row, column, item))
     matrices, limits, blocks, keys, scales = zip(*parts)
     return Programme(

@@ -172,7 +172,7 @@ def groups_of(problem: Problem) -> list[tuple[np.ndarray, int]]:
 
 def bound_of(problem: Problem, prices: Prices, slates: Slates) -> float:
     """The upper bound that prices and their best slates certify."""
-    stock = np.floor(problem.stock)
+    stock = problem.stock
     limit = np.array([row.limit for row in problem.rows])
     paid = float(prices.item[prices.item > 0] @ stock[prices.item > 0])
     return slates.score + paid + float(prices.row[prices.row > 0] @ limit[prices.row > 0])
@@ -233,7 +233,7 @@ class _State:
     def __init__(self, problem: Problem, start: Prices, sizes: Sizes) -> None:
         self.problem, self.prices, self.sizes = problem, start, sizes
         self.per_response, self.per_placement = coefficients(problem)
-        self.stock = np.floor(problem.stock)
+        self.stock = problem.stock
         self.limit = np.array([row.limit for row in problem.rows])
         self.is_limited, self.is_finite = np.isfinite(self.stock), np.isfinite(self.limit)
         self.best, self.best_bound, self.n_seen = start, np.inf, 0

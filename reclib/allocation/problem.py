@@ -127,7 +127,7 @@ class Problem:
             shown only where a floor pays for it.
         response: expected response of each pair, 0 or more; None where no row needs it.
         k: slots in a slate.
-        stock: placements of each item, infinite where there is no limit; counted in whole placements.
+        stock: placements of each item, whole, infinite where there is no limit.
         quotas: limits within a slate. The bound uses the first; further ones that cross it are held by the slates.
         rows: limits across customers.
         pair_row, pair_column: where each pair of `from_pairs` stands in the table.
@@ -181,7 +181,7 @@ class Problem:
 
     def with_stock(self, stock: np.ndarray) -> Problem:
         """The same problem with other stock."""
-        return replace(self, stock=np.asarray(stock, dtype="float64"))
+        return replace(self, stock=np.floor(_floats(stock)))
 
     def with_values(self, value: np.ndarray) -> Problem:
         """The same pairs with other values, one a pair of `from_pairs`; -inf filters a pair, a number frees it."""
@@ -267,7 +267,7 @@ def from_pairs(customer: np.ndarray, item: np.ndarray, value: np.ndarray, *, k: 
     return Problem(
         item=table, value=_placed(value, customer, column, table.shape, -np.inf, "float64"),
         response=None if response is None else _placed(response, customer, column, table.shape, 0.0, "float64"),
-        k=k, stock=np.full(n_items, np.inf) if stock is None else _floats(stock), quotas=tuple(quotas),
+        k=k, stock=np.full(n_items, np.inf) if stock is None else np.floor(_floats(stock)), quotas=tuple(quotas),
         rows=tuple(rows), pair_row=customer, pair_column=column)
 
 

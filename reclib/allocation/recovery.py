@@ -66,13 +66,13 @@ def _master(problem: Problem, prices: Prices, sizes: Sizes, variants: list[Price
     demand = np.array([column.placements for column in columns]).T
     answers = np.array([column.responses for column in columns]).T
     worth = np.array([_worth(problem, variant, column) for variant, column in zip(variants, columns)])
-    stock = np.floor(problem.stock)
+    stock = problem.stock
     over = np.flatnonzero((demand > stock[:, None]).any(axis=1))
     rows = np.flatnonzero(np.isfinite([row.limit for row in problem.rows]))
     limit = np.array([problem.rows[place].limit for place in rows])
     scale = sizes.row_scale[rows]
     rate = answers[over].sum(axis=1) / np.maximum(demand[over].sum(axis=1), 1e-12)
-    lost = per_placement[rows][:, over] + per_response[rows][:, over] * rate
+    lost = np.minimum(per_placement[rows][:, over] + per_response[rows][:, over] * rate, 0.0)
     use = (per_placement @ demand + per_response @ answers)[rows]
     n_columns, n_over, n_rows = len(columns), len(over), len(rows)
     matrix = np.block([

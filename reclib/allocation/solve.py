@@ -76,7 +76,7 @@ def find_prices(problem: Problem, sizes: Sizes, rng: np.random.Generator) -> Asc
         return _from_zero(problem, sizes)
     sample = problem.of_customers(np.sort(rng.choice(problem.n_customers, SAMPLE, replace=False)))
     first = _from_zero(sample, typical_sizes(sample))
-    fine = ascend(problem, first.prices, sizes=sizes, n_iterations=40, rate=0.01, decay=0.92)
+    fine = ascend(problem, first.prices, sizes=sizes, n_iterations=40, rate=0.03, decay=0.92)
     return Ascent(fine.prices, fine.bound, fine.n_iterations + first.n_iterations * SAMPLE // problem.n_customers)
 
 
