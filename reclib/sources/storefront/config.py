@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, fields
 
 FIRST_DAY = "2026-01-05"
@@ -86,6 +87,8 @@ class Storefront:
 
     def __post_init__(self) -> None:
         """Refuse bad parameters with the sentence that names them."""
+        for field in fields(self):
+            _check_kind(field.name, field.type, getattr(self, field.name))
         for name, low in _AT_LEAST.items():
             if getattr(self, name) < low:
                 raise ValueError(f"{name} == {getattr(self, name)}, must be at least {low}.")
@@ -96,6 +99,17 @@ class Storefront:
             raise ValueError(f"k == {self.k}, must be at most n_items == {self.n_items}: more slots than items.")
         if self.k > self.n_pool:
             raise ValueError(f"k == {self.k}, must be at most n_pool == {self.n_pool}: more slots than items to draw.")
+
+
+def _check_kind(name: str, kind: str, value: object) -> None:
+    """Hold a parameter against its declared type: int, float or bool."""
+    is_flag = isinstance(value, bool)
+    if kind == "bool" and not is_flag:
+        raise ValueError(f"{name} == {value!r}, must be True or False.")
+    if kind == "int" and (is_flag or not isinstance(value, int)):
+        raise ValueError(f"{name} == {value!r}, must be a whole number.")
+    if kind == "float" and (is_flag or not isinstance(value, int | float) or not math.isfinite(value)):
+        raise ValueError(f"{name} == {value!r}, must be a number.")
 
 
 PRESETS: dict[str, dict] = {

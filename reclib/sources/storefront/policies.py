@@ -164,7 +164,7 @@ def customer_numbers(ids: pd.Series, n_customers: int) -> np.ndarray:
     numbers = pd.to_numeric(ids, errors="coerce").to_numpy(dtype=float, na_value=np.nan) - 1
     bad = ~((numbers >= 0) & (numbers < n_customers))
     if bad.any():
-        raise ValueError(f"customer_id == {ids.to_numpy()[bad][0]!r}, must be one of the {n_customers} customers, from 1.")
+        raise ValueError(f"customer_id == {ids[bad].tolist()[0]!r}, must be one of the {n_customers} customers, from 1.")
     return numbers.astype(np.int64)
 
 
@@ -172,7 +172,7 @@ def item_numbers(ids: pd.Series, n_items: int) -> np.ndarray:
     """Turn item ids ("i0001", ...) into numbers from 0."""
     numbers = pd.Index(item_ids(n_items)).get_indexer(pd.Index(ids))
     if (numbers < 0).any():
-        raise ValueError(f"item_id == {ids.to_numpy()[numbers < 0][0]!r}, must be one of the {n_items} items, from 'i0001'.")
+        raise ValueError(f"item_id == {ids[numbers < 0].tolist()[0]!r}, must be one of the {n_items} items, from 'i0001'.")
     return numbers.astype(np.int64)
 
 
