@@ -81,6 +81,12 @@ def find_prices(problem: Problem, sizes: Sizes, rng: np.random.Generator) -> Asc
 
 
 def _from_zero(problem: Problem, sizes: Sizes) -> Ascent:
-    far = ascend(problem, no_prices(problem), sizes=sizes, n_iterations=600, rate=0.4, decay=1.0, stall=25, patience=3e-4)
-    near = ascend(problem, far.prices, sizes=sizes, n_iterations=150, rate=0.1, decay=1 - 6 / 150)
-    return Ascent(near.prices, near.bound, far.n_iterations + near.n_iterations)
+    found = ascend(problem, no_prices(problem), sizes=sizes, n_iterations=600, rate=0.4, decay=1.0, stall=25, patience=3e-4)
+    n_seen = found.n_iterations
+    for rate in (0.1,) + (0.2,) * 8:
+        before = found.bound
+        found = ascend(problem, found.prices, sizes=sizes, n_iterations=120, rate=rate, decay=0.95, stall=30)
+        n_seen += found.n_iterations
+        if rate > 0.1 and before - found.bound < 1e-5 * abs(before):
+            break
+    return Ascent(found.prices, found.bound, n_seen)
