@@ -15,6 +15,13 @@ MEANING = {
     "ROLLBACK": "The new policy does proven harm.",
     "INVALID": "The evidence cannot be read; no number below may be acted on.",
 }
+LABELS = {
+    "what": "what", "why": "why", "assumed": "taken for granted", "role": "role", "metric": "metric", "arm": "new policy",
+    "mean_control": "mean, old policy", "mean_arm": "mean, new policy", "lift": "difference", "lift_low": "at least",
+    "lift_high": "at most", "p_value": "p-value", "margin": "agreed margin", "finding": "finding", "rule_id": "rule",
+    "owner": "owner", "reason": "why it is there", "is_binding": "changes slates", "n_removed": "options removed",
+    "cost": "cost tonight", "for_sale": "may be relaxed",
+}
 NEXT_ACTION = {
     "SHIP": "Give the new policy to everyone, and keep a small control group to see whether the gain lasts.",
     "HOLD": "Keep the experiment as it is; decide when the planned number of customers is reached.",
@@ -87,16 +94,25 @@ def scorecard(readout: pd.DataFrame | None) -> pd.DataFrame:
     return kept.sort_values(["place", "metric", "arm"])[wanted].reset_index(drop=True)
 
 
+def differences(scores: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the scorecard that a figure can show, with a `name` that tells arms apart and lifts in per cent."""
+    known = scores.dropna(subset=["lift_low", "lift_high"])
+    names = known["metric"] if known["arm"].nunique() <= 1 else known["metric"] + ", " + known["arm"]
+    lifts = {name: 100 * known[name] for name in ("lift", "lift_low", "lift_high")}
+    return known.assign(name=names, **lifts)
+
+
 def scorecard_sentence(scores: pd.DataFrame) -> str:
     """Say which metrics differ from the control, and in which direction."""
     known = scores.dropna(subset=["lift_low", "lift_high"])
     if known.empty:
         return "No metric was compared with a control group."
-    names = known["metric"] if known["arm"].nunique() == 1 else known["metric"] + " (" + known["arm"] + ")"
+    names = differences(known)["name"]
     up, down = names[known["lift_low"] > 0].tolist(), names[known["lift_high"] < 0].tolist()
     said = [f"{label}: {', '.join(found)}" for label, found in (("higher", up), ("lower", down)) if found]
     rest = len(known) - len(up) - len(down)
-    return f"Against the control, {'; '.join(said) if said else 'nothing differs'}; {rest} metrics are not shown to differ."
+    left = f"; {rest} of {len(known)} are not shown to differ" if rest else ""
+    return f"Against the control, {'; '.join(said) if said else 'nothing is shown to differ'}{left}."
 
 
 def guardrail_sentence(held: pd.DataFrame) -> str:

@@ -17,16 +17,48 @@ def takeaway(sentence: str) -> None:
     display(Markdown(f"**{sentence}**"), metadata={TAKEAWAY: True})
 
 
-def show(frame: pd.DataFrame, *, rows: int = N_ROWS, digits: int = 3) -> None:
-    """Show the first rows of a table, rounded, without its index; say how many rows are left out."""
+def show(frame: pd.DataFrame, *, rows: int = N_ROWS, digits: int = 3, labels: dict[str, str] | None = None) -> None:
+    """Show the first rows of a table, rounded, without its index; say how many rows are left out.
+
+    Args:
+        frame: the table; an empty one is shown as a sentence.
+        rows: rows shown at most.
+        digits: decimals of numbers that are not whole.
+        labels: words for people in place of column names.
+    """
     from IPython.display import HTML, Markdown, display
 
-    floats = frame.select_dtypes("float").columns
-    shown = frame.head(rows).assign(**{name: frame[name].head(rows).round(digits) for name in floats})
-    html = shown.to_html(index=False, border=0, na_rep="", float_format=lambda value: f"{value:,.{digits}f}".rstrip("0").rstrip("."))
-    display({"text/html": HTML(html).data, "text/plain": shown.to_string(index=False)}, raw=True)
+    if frame.empty:
+        display(Markdown("Nothing to list."))
+        return
+    shown = pd.DataFrame({name: _cells(frame[name].head(rows), digits) for name in frame.columns})
+    shown = shown.rename(columns=labels or {})
+    display({"text/html": HTML(shown.to_html(index=False, border=0)).data, "text/plain": shown.to_string(index=False)},
+            raw=True)
     if len(frame) > rows:
         display(Markdown(f"{len(frame) - rows:,} further rows."))
+
+
+def _cells(values: pd.Series, digits: int) -> list[str]:
+    """Write the cells of a column; p-values that would read 0 are given as a bound."""
+    name = str(values.name)
+    if name.startswith("p_value") or name == "p_adjusted":
+        bound = 10.0**-digits
+        return ["" if pd.isna(p) else f"< {bound:g}" if p < bound else f"{p:.{digits}f}" for p in values]
+    if not pd.api.types.is_float_dtype(values):
+        is_id = name.endswith("_id") or not pd.api.types.is_integer_dtype(values)
+        return ["" if _is_missing(value) else str(value) if is_id else f"{value:,}" for value in values]
+    return ["" if pd.isna(value) else _trimmed(value, digits) for value in values]
+
+
+def _is_missing(value: object) -> bool:
+    return pd.api.types.is_scalar(value) and bool(pd.isna(value))
+
+
+def _trimmed(value: float, digits: int) -> str:
+    text = f"{value:,.{digits}f}"
+    text = text.rstrip("0").rstrip(".") if "." in text else text
+    return "0" if text == "-0" else text
 
 
 def number(value: float, digits: int = 3) -> str:

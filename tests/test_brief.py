@@ -62,10 +62,10 @@ def test_a_forecast_is_scored_by_overlap():
 
 
 def test_the_scorecard_names_what_moved():
-    scores = pd.DataFrame({"metric": ["revenue", "clicks", "aov"], "arm": "value", "lift_low": [0.1, -0.3, -0.1],
+    scores = pd.DataFrame({"metric": ["revenue", "clicks", "aov"], "arm": "value", "lift": 0.0, "lift_low": [0.1, -0.3, -0.1],
                            "lift_high": [0.2, -0.1, 0.1]})
     assert brief.scorecard_sentence(scores) == (
-        "Against the control, higher: revenue; lower: clicks; 1 metrics are not shown to differ.")
+        "Against the control, higher: revenue; lower: clicks; 1 of 3 are not shown to differ.")
 
 
 def test_a_changed_verdict_is_said():
