@@ -1,44 +1,53 @@
 """What a page prints is plain, rounded and never misleading."""
 
+import IPython.display
 import pandas as pd
 import pytest
-from IPython.utils.capture import capture_output
 
 from reclib import report
 
 
-def _shown(frame: pd.DataFrame, **options) -> str:
-    with capture_output() as captured:
+@pytest.fixture
+def displayed(monkeypatch) -> list:
+    """What the notebook would show, in order."""
+    shown: list = []
+    monkeypatch.setattr(IPython.display, "display", lambda output, **_: shown.append(output))
+    return shown
+
+
+@pytest.fixture
+def text_of(displayed):
+    def show(frame: pd.DataFrame, **options) -> str:
         report.show(frame, **options)
-    return "\n".join(output.data["text/plain"] if "text/html" in output.data else output.data["text/markdown"]
-                     for output in captured.outputs)
+        return "\n".join(output["text/plain"] if isinstance(output, dict) else output.data for output in displayed)
+
+    return show
 
 
-def test_numbers_are_rounded_and_ids_are_not_grouped():
-    text = _shown(pd.DataFrame({"customer_id": [12345], "n": [12345], "mean": [0.12345], "whole": [2.0]}))
+def test_numbers_are_rounded_and_ids_are_not_grouped(text_of):
+    text = text_of(pd.DataFrame({"customer_id": [12345], "n": [12345], "mean": [0.12345], "whole": [2.0]}))
     assert text.split("\n")[1].split() == ["12345", "12,345", "0.123", "2"]
 
 
-def test_a_small_p_value_is_given_as_a_bound():
-    assert _shown(pd.DataFrame({"p_value": [1e-9, 0.25]})).split("\n")[1:] == ["< 0.001", "  0.250"]
+def test_a_small_p_value_is_given_as_a_bound(text_of):
+    assert text_of(pd.DataFrame({"p_value": [1e-9, 0.25]})).split("\n")[1:] == ["< 0.001", "  0.250"]
 
 
-def test_rows_left_out_are_counted():
-    assert _shown(pd.DataFrame({"a": range(15)}), rows=12).endswith("3 further rows.")
+def test_rows_left_out_are_counted(text_of):
+    assert text_of(pd.DataFrame({"a": range(15)}), rows=12).endswith("3 further rows.")
 
 
-def test_an_empty_table_is_a_sentence():
-    assert _shown(pd.DataFrame({"a": []})) == "Nothing to list."
+def test_an_empty_table_is_a_sentence(text_of):
+    assert text_of(pd.DataFrame({"a": []})) == "Nothing to list."
 
 
-def test_labels_stand_in_for_column_names():
-    assert "old policy" in _shown(pd.DataFrame({"mean_control": [1.0]}), labels={"mean_control": "old policy"})
+def test_labels_stand_in_for_column_names(text_of):
+    assert "old policy" in text_of(pd.DataFrame({"mean_control": [1.0]}), labels={"mean_control": "old policy"})
 
 
-def test_markup_in_a_name_is_text():
-    with capture_output() as captured:
-        report.show(pd.DataFrame({"title": ["<script>alert(1)</script>"]}))
-    assert "<script>" not in captured.outputs[0].data["text/html"]
+def test_markup_in_a_name_is_text(displayed):
+    report.show(pd.DataFrame({"title": ["<script>alert(1)</script>"]}))
+    assert "<script>" not in displayed[0]["text/html"]
 
 
 def test_a_takeaway_is_one_line():
