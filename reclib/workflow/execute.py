@@ -12,6 +12,7 @@ from pathlib import Path
 
 import papermill
 from jupyter_client.manager import AsyncKernelManager
+from jupyter_core.utils import ensure_event_loop
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
@@ -84,16 +85,18 @@ def execute(
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.stem}.{os.getpid()}.partial.ipynb")
     kernel = type("RunKernel", (Kernel,), {"extra": {**ONE_THREAD, **environment}})
+    failure = None
     try:
         papermill.execute_notebook(
             str(source), str(partial), parameters=parameters, progress_bar=False, cwd=str(folder),
             kernel_name="python3", kernel_manager_class=kernel, execution_timeout=timeout, start_timeout=START_TIMEOUT,
         )
-        failure = None
     except PapermillExecutionError as error:
         failure = _failure(source, partial, error)
     except (CellTimeoutError, DeadKernelError, RuntimeError, OSError) as error:
         failure = _sudden(partial, error)
+    finally:
+        ensure_event_loop().close()
     if partial.exists():
         os.replace(partial, target)
     return failure

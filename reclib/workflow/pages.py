@@ -95,6 +95,14 @@ def _links(name: str, names: list[str], depth: str) -> list[dict[str, str]]:
     return links
 
 
+def mend_links(run: Path, records: list[dict], names: list[str]) -> None:
+    """Write again the pages beside a notebook that has none, now that it is known which were skipped."""
+    there = [name for name in names if (run / f"{name}.html").exists()]
+    for record in records:
+        if record["name"] in there and _links(record["name"], names, "") != _links(record["name"], there, ""):
+            write_notebook(run, record, there)
+
+
 def write_index(run: Path, record: dict, verdict: dict, *, before: str) -> None:
     """Write the index page of a run.
 

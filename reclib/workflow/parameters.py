@@ -156,7 +156,7 @@ def cast(value: object, parameter: Parameter) -> object:
     """
     kind = _kind(parameter)
     if isinstance(value, str) and not _is_text(kind):
-        value = yaml.safe_load(value) if value.strip() else None
+        value = _read(value)
     if value is None and "None" in kind:
         return None
     wanted = {part.strip().split("[")[0] for part in kind.split("|")} - {"None"}
@@ -169,6 +169,13 @@ def cast(value: object, parameter: Parameter) -> object:
     if any(type(value).__name__ == name for name in wanted):
         return value
     raise ValueError(f"{value!r} is not {kind}")
+
+
+def _read(text: str) -> object:
+    try:
+        return yaml.safe_load(text) if text.strip() else None
+    except yaml.YAMLError as error:
+        raise ValueError(f"{text!r} is not YAML") from error
 
 
 def _kind(parameter: Parameter) -> str:

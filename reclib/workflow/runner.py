@@ -65,7 +65,8 @@ def _run_all(state: _Run) -> None:
                     _note(state, record)
                     sorter.done(name)
                 else:
-                    running[pool.submit(_execute, state.plan, known[name])] = name
+                    fingerprint = _fingerprint(state.plan, known[name])
+                    running[pool.submit(_execute, state.plan, known[name], fingerprint)] = name
             for future in wait(running, return_when=FIRST_COMPLETED).done if running else ():
                 name = running.pop(future)
                 _note(state, future.result())
@@ -123,11 +124,11 @@ def _fingerprint(plan: Plan, notebook: Notebook) -> str:
     )
 
 
-def _execute(plan: Plan, notebook: Notebook) -> dict:
+def _execute(plan: Plan, notebook: Notebook, fingerprint: str) -> dict:
+    """Execute a notebook in a thread of the pool (the fingerprint is made before: `ast` is not safe in threads)."""
     from reclib.workflow import execute
 
     started, clock = _now(), time.monotonic()
-    fingerprint = _fingerprint(plan, notebook)
     target = plan.folder / f"{notebook.name}.ipynb"
     failure = execute.execute(
         notebook.path, target, parameters=plan.values[notebook.name], folder=plan.notebooks,
@@ -200,6 +201,7 @@ def _finish(state: _Run) -> int:
         code, state.status = INVALID, "refused"
     else:
         code, state.status = PUBLISHED, "published"
+    pages.mend_links(plan.folder, list(state.records.values()), [notebook.name for notebook in plan.chosen])
     before = publish.latest(plan.reports)
     _write_record(state, verdict=verdict["verdict"], exit_code=code)
     pages.write_index(plan.folder, publish.read_json(plan.folder / "run.json"), verdict, before=before)

@@ -1,0 +1,127 @@
+"""The pages, read as text and in a real browser: offline, light and dark, wide and narrow."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import HARD_TITLES
+
+from reclib.workflow import pages, publish, site
+
+CHROMIUM = shutil.which("chromium")
+VIEWS = [("light", 1280), ("dark", 390)]
+PAGES = ["first/index.html", "first/00_data.html", "index.html"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[object]:
+    if not CHROMIUM:
+        pytest.skip("no chromium here; Debian's package `chromium` brings it")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        yield opened
+        opened.close()
+
+
+def open_page(browser: object, path: Path, scheme: str = "light", width: int = 1280) -> tuple[object, list, list]:
+    context = browser.new_context(offline=True, color_scheme=scheme, viewport={"width": width, "height": 900})
+    page = context.new_page()
+    asked, said = [], []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: said.append(message.text))
+    page.goto(path.as_uri())
+    return page, [url for url in asked if not url.startswith(("data:", path.as_uri()))], said
+
+
+@pytest.mark.parametrize(("scheme", "width"), VIEWS)
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_asks_for_nothing_fits_the_screen_and_pleases_axe(browser, finished, name, scheme, width):
+    from axe_playwright_python.sync_playwright import Axe
+
+    page, asked, said = open_page(browser, finished / name, scheme, width)
+    found = Axe().run(page).response["violations"]
+    overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+    page.context.close()
+    assert (asked, said) == ([], [])
+    assert [(each["id"], each["nodes"][0]["html"]) for each in found] == []
+    assert overflow <= 0
+
+
+def test_hard_titles_stand_on_the_page_as_they_are(browser, finished):
+    page, _, _ = open_page(browser, finished / "first/00_data.html")
+    shown = page.locator("td:first-child").all_text_contents()
+    bold, scripts = page.locator("td b").count(), page.locator("main script").count()
+    page.context.close()
+    assert shown == HARD_TITLES
+    assert (bold, scripts) == (0, 0)
+
+
+def test_a_table_sorts_by_keyboard_as_numbers_and_back(browser, finished):
+    page, _, _ = open_page(browser, finished / "first/00_data.html")
+    button = page.get_by_role("button", name="price")
+    button.focus()
+    orders = []
+    for _ in range(2):
+        page.keyboard.press("Enter")
+        orders.append(page.locator("td:nth-child(2)").all_text_contents())
+    state = page.get_by_role("columnheader", name="price").get_attribute("aria-sort")
+    page.context.close()
+    assert orders == [["1.5", "3", "4", "20", "1,000.25"], ["1,000.25", "20", "4", "3", "1.5"]]
+    assert state == "descending"
+
+
+def test_code_is_hidden_and_one_click_away(browser, finished):
+    page, _, _ = open_page(browser, finished / "first/00_data.html")
+    code = page.locator("details.code pre").first
+    before = code.is_visible()
+    page.locator("details.code summary").first.click()
+    after = code.is_visible()
+    page.context.close()
+    assert (before, after) == (False, True)
+
+
+def test_every_link_of_the_site_leads_somewhere(finished):
+    for page in sorted(finished.rglob("*.html")):
+        for link in re.findall(r'href="([^"#]+)"', page.read_text()):
+            assert (page.parent / link).exists(), f"{page}: {link}"
+
+
+def test_every_figure_says_what_it_shows(finished):
+    text = (finished / "first/00_data.html").read_text()
+    assert re.findall(r'<img alt="([^"]*)"', text) == ["Bars of five prices."]
+
+
+def test_the_index_tells_takeaways_as_text_and_why_a_notebook_was_skipped(finished):
+    text = (finished / "first/index.html").read_text()
+    assert "Five titles, &lt;b&gt;not bold&lt;/b&gt; &amp; *plain*." in text
+    assert "needs <code>units</code> or <code>answers</code>" in text
+
+
+def test_markup_is_cleaned_of_what_acts():
+    dirty = '<p onclick="x()">a<script>alert(1)</script><img src="https://x.test/a.png" onerror="y()"></p>'
+    assert "script" not in pages.clean(dirty)
+    assert "onclick" not in pages.clean(dirty)
+    assert "onerror" not in pages.clean(dirty)
+
+
+def test_numbers_stand_to_the_right_and_words_follow_their_own_direction():
+    found = pages.table("<table><tr><th>a</th><th>b</th></tr><tr><td>x</td><td>1,200.5</td></tr></table>")
+    assert '<td dir="auto">x</td><td class="num">1,200.5</td>' in found
+    assert '<th scope="col" dir="auto">a</th><th scope="col" class="num">b</th>' in found
+
+
+def test_what_moved_is_told_with_its_change(tmp_path):
+    publish.write_json(tmp_path / "verdict.json", {"verdict": "HOLD", "effect": 0.5})
+    publish.write_json(tmp_path / "run.json", {"tables": {"events": {"rows": 100, "sha256": "a"}}})
+    now = {"tables": {"events": {"rows": 110, "sha256": "b"}}}
+    rows = {row["what"]: (row["before"], row["now"], row["change"])
+            for row in site.moved(tmp_path, now, {"verdict": "SHIP", "effect": 0.75})}
+    assert rows["verdict"] == ("HOLD", "SHIP", "")
+    assert rows["effect"] == ("0.5", "0.75", "+0.25 (+50.0%)")
+    assert rows["rows of events"] == ("100", "110", "+10 (+10.0%)")
