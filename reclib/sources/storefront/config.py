@@ -11,8 +11,8 @@ _SHARES = (
     "examine_base", "launch_share", "retire_share", "salvage",
 )
 _AT_LEAST = {
-    "n_customers": 1, "n_items": 1, "n_days": 1, "seed": 0, "k": 1, "n_pool": 1, "n_browse": 1, "push_every": 0,
-    "visit_rate": 0.0, "visit_shape": 0.01, "stock_cover": 0.0, "delay_days": 0.0, "fatigue": 0.0, "satiation": 0.0,
+    "n_customers": 1, "n_items": 1, "n_days": 1, "seed": 0, "k": 1, "n_pool": 1, "n_browse": 1, "browse_spread": 0.0, "push_every": 0,
+    "visit_rate": 0.0, "visit_shape": 0.01, "stock_cover": 0.0, "planned_lines": 0.0, "delay_days": 0.0, "fatigue": 0.0, "satiation": 0.0,
     "examine_decay": 0.0, "price_pull": 0.0, "season": 0.0, "price_level": 0.01, "popularity_slope": 0.0,
     "opt_out_base": 0.0, "complaint_base": 0.0, "churn_base": 0.0,
 }
@@ -29,8 +29,9 @@ class Storefront:
         k, epsilon, n_pool: slate length; share of explored slates; items that exploration draws from.
         stock_on, dynamic, churn_on, age_gate: switches of stock, of memory (fatigue, satiation, habit, irritation,
             goodwill), of churn, and of the shop's own refusal to show restricted items to minors.
+        n_browse, browse_spread: most items that a visitor finds alone; the share looked through is u^browse_spread.
         push_every: days between pushes to those who agreed; 0 sends none.
-        stock_cover: weeks of expected demand that the weekly delivery fills up to.
+        stock_cover, planned_lines: weeks of planned demand that the weekly delivery fills up to; planned lines a visit.
         salvage: share of the unit cost recovered from a returned unit.
     """
 
@@ -46,10 +47,11 @@ class Storefront:
     churn_on: bool = True
     age_gate: bool = True
     visit_rate: float = 0.2
-    visit_shape: float = 1.09
+    visit_shape: float = 0.8
     season: float = 0.25
     n_browse: int = 4
-    recall_share: float = 0.55
+    browse_spread: float = 0.0
+    recall_share: float = 0.45
     appeal_pull: float = 0.35
     taste_pull: float = 1.0
     category_pull: float = 0.6
@@ -75,8 +77,9 @@ class Storefront:
     churn_base: float = 0.0006
     promo_share: float = 0.42
     price_level: float = 3.0
-    popularity_slope: float = 0.8
+    popularity_slope: float = 0.6
     stock_cover: float = 1.9
+    planned_lines: float = 0.5
     push_every: int = 7
     minor_share: float = 0.04
     consent_share: float = 0.9
@@ -114,8 +117,11 @@ def _check_kind(name: str, kind: str, value: object) -> None:
 
 PRESETS: dict[str, dict] = {
     "default": {},
-    "retail": {"buy_base": -6.4, "click_base": -5.6, "price_level": 8.0},
-    "grocery": {"n_browse": 18, "buy_base": -2.2, "buy_intent": 0.8, "price_level": 1.0},
+    "retail": {"buy_base": -6.9, "click_base": -6.4, "price_level": 8.0, "planned_lines": 0.05},
+    "grocery": {"n_browse": 90, "browse_spread": 3.0, "buy_base": -0.6, "buy_intent": 3.0, "price_level": 1.0,
+                "planned_lines": 8.0, "recall_share": 0.05, "popularity_slope": 0.45, "visit_rate": 0.2, "visit_shape": 0.55,
+                "buy_known": 0.1, "click_base": -4.2, "stock_cover": 1.6,
+                "opt_out_base": 0.0003},
 }
 
 

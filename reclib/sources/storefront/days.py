@@ -177,10 +177,12 @@ def _browse(world: World, state: State, day: int, visitors: np.ndarray, is_open:
     both = np.concatenate(pair, axis=1)
     liked = response.utility(world, day, visitors, both)
     found = np.where(liked[:, : config.n_browse] >= liked[:, config.n_browse :], pair[0], pair[1])
-    recalls = luck.unit(luck.rows(config.seed, "recall", day, visitors)[:, None] + np.uint64(0))
-    recalled = state.recent[visitors, (recalls[:, 0] * 4000).astype(int) % 4]
-    if config.n_browse:
-        found[:, 0] = np.where((recalls[:, 0] < config.recall_share) & (recalled != EMPTY), recalled, found[:, 0])
+    recalls = luck.uniform(config.seed, "recall", day, visitors)
+    recalled = state.recent[visitors, (recalls * 4000).astype(int) % 4]
+    found[:, 0] = np.where((recalls < config.recall_share) & (recalled != EMPTY), recalled, found[:, 0])
+    if config.browse_spread:
+        depth = np.ceil(config.n_browse * luck.spread(hashes, np.array([5000])) ** config.browse_spread)
+        found[slots >= depth] = EMPTY
     allowed = is_open[found] & (~world.items.is_restricted[found] | world.customers.is_adult[visitors][:, None])
     return np.where(allowed, _without_repeats(found), EMPTY)
 
@@ -324,7 +326,7 @@ def _remember(world: World, state: State, day: int, visitors: np.ndarray, sessio
         state.irritation *= 0.93
         state.irritation[visitors] += hurt / world.customers.tolerance[visitors]
         state.goodwill *= 0.97
-        state.goodwill[visitors] += 0.012 * served - 0.02 * state.irritation[visitors] - 0.03 * missed
+        state.goodwill[visitors] += 0.012 * np.minimum(served, 3) - 0.02 * state.irritation[visitors] - 0.03 * missed
 
 
 def _part(world: World, state: State, day: int, visitors: np.ndarray, session: dict, pushed: np.ndarray, is_open: np.ndarray,

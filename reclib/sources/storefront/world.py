@@ -148,7 +148,7 @@ def _items(config: Storefront) -> Items:
     appeal = (appeal - appeal.mean()) / max(appeal.std(), 1e-9)
     price = config.price_level * levels[:, 0] * np.exp(0.42 * luck.normal(draw[:, 2]) - 0.06 * appeal)
     margin = np.clip(levels[:, 1] + 0.13 * luck.normal(draw[:, 3]) - 0.03 * appeal, 0.03, 0.75)
-    brand = np.where(draw[:, 4] < 0.28, 0, 1 + (draw[:, 5] * (len(catalogue.BRANDS) - 1)).astype(int))
+    brand = np.where(draw[:, 4] < 0.34, 0, 1 + (draw[:, 5] * (len(catalogue.BRANDS) - 1)).astype(int))
     price = np.maximum(np.round(np.where(brand == 0, 0.85, 1.0) * price - 0.005, 1) - 0.01, 0.29)
     cost = np.round(price * (1 - np.where(brand == 0, np.minimum(margin + 0.08, 0.8), margin)), 2)
     launch = np.where(draw[:, 6] < config.launch_share, (draw[:, 7] * config.n_days).astype(int), -365)
@@ -167,7 +167,7 @@ def _items(config: Storefront) -> Items:
 
 def _base_stock(config: Storefront, weight: np.ndarray, draw: np.ndarray) -> np.ndarray:
     """Weekly stock level: cover times the demand that popularity alone foretells, never below three units."""
-    weekly = config.n_customers * config.visit_rate * 7 * 0.5
+    weekly = config.n_customers * config.visit_rate * 7 * config.planned_lines
     share = weight ** 0.8 / (weight ** 0.8).sum()
     wanted = config.stock_cover * weekly * share * np.exp(0.7 * luck.normal(draw))
     return np.maximum(np.ceil(wanted + 2), 3).astype(np.int64)
