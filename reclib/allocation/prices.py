@@ -284,6 +284,20 @@ def compensated(before: Prices, item: np.ndarray, row: np.ndarray, per_placement
     return np.where(before.item > 0, np.maximum(item - moved, 0.0), item)
 
 
+def carried(before: Problem, prices: Prices, after: Problem) -> Prices:
+    """Carry prices over to a variant: rows by name; the price of a lifted row goes to the bound items' prices.
+
+    A row that is gone, or whose limit is infinite, has price 0; the net price of items bound by stock stays put, else
+    the start would be worse than a cold one. Items without a limit have price 0.
+    """
+    known = dict(zip(before.row_names, prices.row))
+    names = {row.name: row.limit for row in after.rows}
+    kept = np.array([price if np.isfinite(names.get(name, np.inf)) else 0.0 for name, price in known.items()])
+    item = compensated(prices, prices.item, kept.reshape(prices.row.shape), coefficients(before)[1])
+    row = np.array([known.get(row.name, 0.0) if np.isfinite(row.limit) else 0.0 for row in after.rows], dtype="float64")
+    return Prices(np.where(np.isfinite(after.stock), item, 0.0), row)
+
+
 def _take(is_positive: np.ndarray, groups: list[tuple[np.ndarray, int]], k: int) -> np.ndarray:
     taken = np.zeros(is_positive.shape, dtype=bool)
     n_taken = np.zeros(is_positive.shape[1], dtype="int64")

@@ -9,9 +9,9 @@ import numpy as np
 from reclib.allocation.exact import solve_exact
 from reclib.allocation.infeasible import explain_infeasible, yield_soft
 from reclib.allocation.prices import (
-    Ascent, Prices, Sizes, ascend, best_slates, certified_bound, no_prices, typical_sizes,
+    Ascent, Prices, Sizes, ascend, best_slates, carried, certified_bound, no_prices, typical_sizes,
 )
-from reclib.allocation.problem import Allocation, InfeasibleError, Problem, positions, row_table, tolerance, usage
+from reclib.allocation.problem import Allocation, Problem, positions, row_table, tolerance, usage
 from reclib.allocation.recovery import recover
 
 EXACT_UP_TO = 5_000
@@ -19,7 +19,8 @@ SAMPLE, SAMPLE_FROM = 10_000, 20_000
 METHODS = ("auto", "exact", "prices")
 
 
-def solve(problem: Problem, *, method: str = "auto", seed: int = 0) -> Allocation:
+def solve(problem: Problem, *, method: str = "auto", seed: int = 0, start: tuple[Problem, Allocation] | None = None,
+          ) -> Allocation:
     """Choose slates for all customers at once.
 
     Args:
@@ -27,6 +28,8 @@ def solve(problem: Problem, *, method: str = "auto", seed: int = 0) -> Allocatio
         method: `exact` decides by branch and bound; `prices` by one price for each shared limit, with a certified
             gap; `auto` is exact up to 5,000 pairs and prices beyond.
         seed: random seed of samples and of the order in which ties are split.
+        start: a similar problem and its answer, over the same items: its prices are where the search begins, which
+            saves most of the time of a small change.
 
     Returns:
         Slates that hold every hard row to the last unit, and every soft row that did not have to yield.
@@ -39,21 +42,21 @@ def solve(problem: Problem, *, method: str = "auto", seed: int = 0) -> Allocatio
     eased, relaxed = yield_soft(problem, seed=seed)
     if method == "auto":
         method = "exact" if np.isfinite(problem.value).sum() <= EXACT_UP_TO else "prices"
-    found = solve_exact(eased) if method == "exact" else solve_by_prices(eased, seed=seed)
+    found = solve_exact(eased) if method == "exact" else solve_by_prices(eased, seed=seed, start=start)
     use = usage(problem, found.position > 0)
     prices = np.array([found.row_prices[name] for name in problem.row_names])
     return replace(found, rows=row_table(problem, use, prices, relaxed), relaxed=relaxed)
 
 
-def solve_by_prices(problem: Problem, *, seed: int = 0) -> Allocation:
-    """Choose slates by prices; all rows are taken as they stand.
+def solve_by_prices(problem: Problem, *, seed: int = 0, start: tuple[Problem, Allocation] | None = None) -> Allocation:
+    """Choose slates by prices; all rows are taken as they stand. See `solve`.
 
     Raises:
         InfeasibleError: an absolute floor could not be met.
     """
     rng = np.random.default_rng(seed)
     sizes = typical_sizes(problem)
-    found = find_prices(problem, sizes, rng)
+    found = find_prices(problem, sizes, rng) if start is None else _from_start(problem, sizes, *start)
     slates = best_slates(problem, found.prices)
     bound = certified_bound(problem, found.prices, slates)
     is_shown, n_more = recover(problem, found.prices, sizes, rng)
@@ -78,6 +81,16 @@ def find_prices(problem: Problem, sizes: Sizes, rng: np.random.Generator) -> Asc
     first = _from_zero(sample, typical_sizes(sample))
     fine = ascend(problem, first.prices, sizes=sizes, n_iterations=40, rate=0.03, decay=0.92)
     return Ascent(fine.prices, fine.bound, fine.n_iterations + first.n_iterations * SAMPLE // problem.n_customers)
+
+
+def prices_of(problem: Problem, found: Allocation) -> Prices:
+    """The prices of an answer, rows in the order of the problem."""
+    return Prices(found.item_prices, np.array([found.row_prices[name] for name in problem.row_names], dtype="float64"))
+
+
+def _from_start(problem: Problem, sizes: Sizes, before: Problem, found: Allocation) -> Ascent:
+    start = carried(before, prices_of(before, found), problem)
+    return ascend(problem, start, sizes=sizes, n_iterations=30, rate=0.2, decay=0.85)
 
 
 def _from_zero(problem: Problem, sizes: Sizes) -> Ascent:
