@@ -184,25 +184,26 @@ def diagnose(weight: np.ndarray, reward: np.ndarray, *, unsupported: float = 0.0
 def gate(found: Mapping[str, float]) -> tuple[str, str]:
     """Decide whether the log can carry the question: usable, weak or refuse, and why.
 
-    Usable: at least 50 effective rewards, none of them above 5 % of all, a mean weight within 3 standard errors of
-    one, at most 1 % of the target without support. Refuse: fewer than 10, a mean weight further off, one reward that
-    is a third of all, or more than 10 % without support. Weak: between.
+    Usable: at least 50 effective rewards, none of them above 5 % of all, an effective sample of 100 slots, a mean
+    weight within 3 standard errors of one, at most 1 % of the target without support. Refuse: fewer than 10 rewards
+    or slots, a mean weight further off, one reward that is a third of all, or more than 10 % without support. Weak:
+    between.
     """
     z, positives = float(found["mean_weight_z"]), float(found["n_positives"])
-    share, unsupported = float(found["largest_share"]), float(found["unsupported_share"])
+    share, unsupported, ess = (float(found[name]) for name in ("largest_share", "unsupported_share", "ess"))
     if unsupported > 0.10:
         return REFUSE, f"the log never shows {100 * unsupported:.1f} % of what the policy would show"
     if abs(z) > 3:
         mean = float(found["mean_weight"])
         why = f"the log had no chance of showing {100 * (1 - mean):.0f} % of what the policy shows, or its" if mean < 1 else "its"
         return REFUSE, f"the mean weight is {mean:.3g} where it should be 1: {why} probabilities are not those of what was shown"
-    if positives < 10:
-        return REFUSE, f"the answer rests on {positives:.1f} effective rewards, fewer than 10"
+    if min(positives, ess) < 10:
+        return REFUSE, f"the answer rests on {positives:.1f} effective rewards of {ess:.1f} effective slots, fewer than 10"
     if share > 1 / 3:
         return REFUSE, f"a single reward carries {100 * share:.0f} % of the value"
-    if positives < 50 or share > 0.05 or unsupported > 0.01:
-        return WEAK, (f"it rests on {positives:.1f} effective rewards, the largest carries {100 * share:.1f} %, "
-                      f"{100 * unsupported:.1f} % is without support: the interval may be too narrow")
+    if positives < 50 or share > 0.05 or unsupported > 0.01 or ess < 100:
+        return WEAK, (f"it rests on {positives:.1f} effective rewards of {ess:,.0f} effective slots, the largest reward "
+                      f"carries {100 * share:.1f} %, {100 * unsupported:.1f} % is without support: the interval may be too narrow")
     return USABLE, f"it rests on {positives:.0f} effective rewards and the mean weight is {float(found['mean_weight']):.3f}"
 
 

@@ -108,6 +108,17 @@ def compare(arm: Estimate, control: Estimate, *, alpha: float, critical: np.ndar
     }
 
 
+def lean(arm_third: np.ndarray, arm: Estimate, control_third: np.ndarray, control: Estimate) -> np.ndarray:
+    """Skewness of the difference of two means: how far its interval leans to one side.
+
+    Equal arms cancel each other's skew; a small arm does not. At 0.3 each tail of a 95 % interval is off by about
+    2.5 points (first Edgeworth term), so one tail is empty and the other twice what it should be.
+    """
+    third = arm_third / arm.n**2 - control_third / control.n**2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return third / (arm.variance / arm.n + control.variance / control.n) ** 1.5
+
+
 def fieller(top: np.ndarray, top_variance: np.ndarray, below: np.ndarray, below_variance: np.ndarray,
             half: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Fieller's interval of top / below - 1 (its sign turned where `below` is negative).

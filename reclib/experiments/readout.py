@@ -13,6 +13,7 @@ import pandas as pd
 from reclib.experiments import effects, power, sequential
 from reclib.experiments.plan import Metric, Plan
 from reclib.experiments.stats import MetricStats, Moments, from_parquet, statistics
+from reclib.schema import METRIC_ROLES
 
 NUMBERS = ["mean_arm", "mean_control", "effect", "effect_low", "effect_high", "lift", "lift_low", "lift_high", "p_value", "se"]
 ONLY_MEANS = ("mean_arm", "mean_control")
@@ -71,14 +72,20 @@ def from_statistics(stats: dict[str, MetricStats], plan: Plan, *, blocked: str =
         plan: the plan.
         blocked: a reason that withholds every effect.
     """
+    return pd.DataFrame(rows_of(stats, plan, blocked=blocked))
+
+
+def rows_of(stats: dict[str, MetricStats], plan: Plan, *, blocked: str = "") -> list[dict]:
+    """The rows of the readout as records (see `from_statistics`)."""
     rows = [row for entry in stats.values() for index in range(1, len(entry.arms))
             for row in _rows(entry, index, plan, blocked)]
-    table = pd.DataFrame(rows)
-    table["p_adjusted"] = np.nan
-    for _, family in table[table["is_primary"] & table["p_value"].notna()].groupby("role"):
-        table.loc[family.index, "p_adjusted"] = adjusted(family["p_value"].to_numpy(), plan.correction)
-    table["finding"] = [_finding(row, plan.alpha) for row in table.itertuples()]
-    return table
+    for role in METRIC_ROLES:
+        family = [row for row in rows if row["role"] == role and row["is_primary"] and not np.isnan(row["p_value"])]
+        for row, p_value in zip(family, adjusted(np.array([row["p_value"] for row in family]), plan.correction)):
+            row["p_adjusted"] = float(p_value)
+    for row in rows:
+        row["finding"] = _finding(row, plan.alpha)
+    return rows
 
 
 def adjusted(p_values: np.ndarray, correction: str) -> np.ndarray:
@@ -153,7 +160,7 @@ def _shared(stats: MetricStats, index: int, plan: Plan) -> dict:
         "experiment_id": plan.experiment_id, "metric": metric.name, "arm": stats.arms[index], "role": metric.role,
         "kind": metric.kind, "is_up": metric.is_up, "control": stats.arms[0],
         "n_arm": 0 if moments is None else int(moments.n[index]), "n_control": 0 if moments is None else int(moments.n[0]),
-        "cap": stats.cap, "is_margin_absolute": metric.is_margin_absolute,
+        "cap": stats.cap, "p_adjusted": np.nan, "is_margin_absolute": metric.is_margin_absolute,
     }
     for name, counts in (("missing", stats.n_missing), ("capped", stats.n_capped)):
         row[f"n_{name}_arm"] = int(counts[index]) if len(counts) else 0
@@ -230,15 +237,15 @@ def _reason(stats: MetricStats, index: int) -> str:
     return ""
 
 
-def _finding(row: object, alpha: float) -> str:
+def _finding(row: dict, alpha: float) -> str:
     """One word for what a row shows."""
-    if row.reason or pd.isna(row.effect):
+    if row["reason"] or np.isnan(row["effect"]):
         return "refused"
-    p = row.p_value if pd.isna(row.p_adjusted) else row.p_adjusted
-    is_good = (row.effect > 0) == row.is_up
-    if row.role != "guardrail":
+    p = row["p_value"] if np.isnan(row["p_adjusted"]) else row["p_adjusted"]
+    is_good = (row["effect"] > 0) == row["is_up"]
+    if row["role"] != "guardrail":
         return "not shown" if p >= alpha else "better" if is_good else "worse"
-    is_within = row.p_margin < alpha / 2
+    is_within = row["p_margin"] < alpha / 2
     if p < alpha and not is_good:
         return "worse, within margin" if is_within else "worse"
-    return "no margin" if pd.isna(row.margin) else "within margin" if is_within else "margin not shown"
+    return "no margin" if np.isnan(row["margin"]) else "within margin" if is_within else "margin not shown"

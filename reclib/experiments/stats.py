@@ -48,6 +48,8 @@ class MetricStats:
         cap: the cap, NaN without.
         uncapped: the same moments without the cap, or None.
         covariates: names of the covariates among the variables.
+        n_nonzero: customers with a value other than zero (of the numerator, for ratios).
+        third: third central moment of the value (capped where it is), which says how it leans.
         quantile: value and variance of one customer's share in it, for quantiles, or None.
         reason: why the metric cannot be read, empty where it can.
     """
@@ -58,6 +60,8 @@ class MetricStats:
     n_missing: np.ndarray = field(default_factory=lambda: np.zeros(0))
     n_infinite: np.ndarray = field(default_factory=lambda: np.zeros(0))
     n_capped: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    n_nonzero: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    third: np.ndarray = field(default_factory=lambda: np.zeros(0))
     cap: float = np.nan
     uncapped: Moments | None = None
     covariates: tuple[str, ...] = ()
@@ -92,6 +96,16 @@ def grouped_moments(values: np.ndarray, codes: np.ndarray, n_groups: int) -> Mom
                 products = np.bincount(codes, centred[:, i] * centred[:, j], n_groups)
                 cov[:, i, j] = cov[:, j, i] = products / (n - 1)
     return Moments(n, mean, cov)
+
+
+def combine(first: Moments, second: Moments) -> Moments:
+    """Moments of both groups of customers together, as if their rows had been read at once."""
+    n = first.n + second.n
+    gap = second.mean - first.mean
+    share = (second.n / n)[..., None]
+    between = (first.n * second.n / n)[..., None, None] * gap[..., :, None] * gap[..., None, :]
+    inside = (first.n - 1)[..., None, None] * first.cov + (second.n - 1)[..., None, None] * second.cov
+    return Moments(n, first.mean + share * gap, (inside + between) / (n - 1)[..., None, None])
 
 
 def statistics(units: pd.DataFrame, plan: Plan) -> dict[str, MetricStats]:
@@ -171,16 +185,23 @@ def _metric_stats(units: pd.DataFrame, codes: np.ndarray, metric: Metric, arms: 
     kept = ~is_missing & ~is_infinite
     values, codes, covariates = values[kept], codes[kept], covariates[kept]
     raw = grouped_moments(np.hstack([values, covariates]), codes, len(arms))
+    count["n_nonzero"] = np.bincount(codes[values[:, 0] != 0], minlength=len(arms))
     if metric.kind == "quantile":
         return MetricStats(metric, arms, raw, quantile=_quantiles(values[:, 0], codes, metric.quantile, len(arms)), **count)
     cap = cap_of(values, metric)
     if np.isnan(cap):
-        return MetricStats(metric, arms, raw, covariates=names, **count)
+        return MetricStats(metric, arms, raw, covariates=names, third=_third(values[:, 0], codes, raw), **count)
     is_capped = (np.abs(values) > cap)[:, 0]
     capped = np.column_stack([np.clip(values[:, 0], -cap, cap), values[:, 1:]])
+    moments = grouped_moments(np.hstack([capped, covariates]), codes, len(arms))
     return MetricStats(
-        metric, arms, grouped_moments(np.hstack([capped, covariates]), codes, len(arms)), cap=cap, uncapped=raw,
-        n_capped=np.bincount(codes[is_capped], minlength=len(arms)), covariates=names, **count)
+        metric, arms, moments, cap=cap, uncapped=raw, n_capped=np.bincount(codes[is_capped], minlength=len(arms)),
+        third=_third(capped[:, 0], codes, moments), covariates=names, **count)
+
+
+def _third(values: np.ndarray, codes: np.ndarray, moments: Moments) -> np.ndarray:
+    cubes = np.bincount(codes, (values - moments.mean[codes, 0]) ** 3, len(moments.n))
+    return cubes / np.maximum(moments.n, 1)
 
 
 def column_reason(units: pd.DataFrame, metric: Metric) -> str:
@@ -275,6 +296,8 @@ def _engine_columns(metric: Metric, covariates: tuple[str, ...], cap: float | No
         "n": f"count(*) FILTER (WHERE {is_there})",
         "n_missing": f"count(*) FILTER (WHERE {' OR '.join(f'{value} IS NULL OR isnan({value})' for value in outcome)})",
         "n_infinite": f"count(*) FILTER (WHERE {' OR '.join(f'isinf({value})' for value in outcome)})",
+        "n_nonzero": f"count(*) FILTER (WHERE {is_there} AND {outcome[0]} <> 0)",
+        "skewness": f"skewness({shown[0]}) FILTER (WHERE {is_there})",
         "n_capped": f"count(*) FILTER (WHERE {is_there} AND abs({outcome[0]}) > {cap!r})" if cap is not None else "0",
     }
     for i, left in enumerate(variables):
@@ -291,8 +314,9 @@ def _engine_stats(metric: Metric, arms: tuple[str, ...], table: pd.DataFrame, co
     mean = np.stack([get(f"mean_{i}") for i in range(size)], axis=-1)
     cov = np.stack([np.stack([get(f"cov_{min(i, j)}_{max(i, j)}") for j in range(size)], axis=-1)
                     for i in range(size)], axis=-2)
-    return MetricStats(metric, arms, Moments(np.nan_to_num(get("n")), mean, cov), np.nan_to_num(get("n_missing")),
-                       np.nan_to_num(get("n_infinite")), np.nan_to_num(get("n_capped")), cap, None, covariates)
+    count = {f"n_{name}": np.nan_to_num(get(f"n_{name}")) for name in ("missing", "infinite", "capped", "nonzero")}
+    return MetricStats(metric, arms, Moments(np.nan_to_num(get("n")), mean, cov), cap=cap, covariates=covariates,
+                       third=np.nan_to_num(get("skewness")) * np.maximum(cov[:, 0, 0], 0) ** 1.5, **count)
 
 
 def _quoted(name: str) -> str:

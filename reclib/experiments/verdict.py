@@ -7,6 +7,8 @@ HOLD: neither. INVALID beats all: a failed check means that the numbers must not
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 
 from reclib import report
@@ -39,7 +41,7 @@ def verdict(readout: pd.DataFrame, checks: pd.DataFrame, plan: Plan, *, currency
     """
     primary = readout[readout["is_primary"]]
     failed = checks[checks["status"] == "fail"]
-    by_arm = {arm: decide_arm(primary[primary["arm"] == arm]) for arm in plan.arms}
+    by_arm = {arm: decide_arm(_findings(primary, arm)) for arm in plan.arms}
     if len(failed):
         word, arm, reasons = INVALID, plan.arms[0], [f"{row.detail[:1].upper()}{row.detail[1:]}." for row in failed.itertuples()]
     elif not plan.is_randomised:
@@ -59,16 +61,18 @@ def verdict(readout: pd.DataFrame, checks: pd.DataFrame, plan: Plan, *, currency
     }
 
 
-def decide_arm(primary: pd.DataFrame) -> str:
-    """SHIP, HOLD or ROLLBACK from the findings of one arm's primary rows."""
-    success = primary.loc[primary["role"] == "success", "finding"]
-    guardrails = primary.loc[primary["role"] == "guardrail", "finding"]
-    is_better = bool((success == "better").any())
-    if (success == "worse").any() or (guardrails == "worse").any():
+def decide_arm(findings: Sequence[tuple[str, str]]) -> str:
+    """SHIP, HOLD or ROLLBACK from the (role, finding) of one arm's primary rows."""
+    success, guardrails = ({finding for role, finding in findings if role == wanted} for wanted in ("success", "guardrail"))
+    is_better = "better" in success
+    if "worse" in success | guardrails or (not is_better and "worse, within margin" in guardrails):
         return ROLLBACK
-    if not is_better and (guardrails == "worse, within margin").any():
-        return ROLLBACK
-    return SHIP if is_better and guardrails.isin(["within margin", "worse, within margin"]).all() else HOLD
+    return SHIP if is_better and guardrails <= {"within margin", "worse, within margin"} else HOLD
+
+
+def _findings(primary: pd.DataFrame, arm: str) -> list[tuple[str, str]]:
+    own = primary[primary["arm"] == arm]
+    return list(zip(own["role"], own["finding"]))
 
 
 def _overall(by_arm: dict[str, str], primary: pd.DataFrame, plan: Plan) -> tuple[str, str]:
