@@ -10,6 +10,7 @@ import io
 
 import matplotlib
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
@@ -32,7 +33,7 @@ def figure(*, title: str, x: str, y: str, width: float = 7.0, height: float = 3.
 
 
 def show(fig: Figure, alt: str) -> None:
-    """Put a figure on the page as a small PNG with its alternative text.
+    """Put a figure on the page as a small PNG with its alternative text; one without data becomes a sentence.
 
     Args:
         fig: the figure; it is closed.
@@ -45,6 +46,10 @@ def show(fig: Figure, alt: str) -> None:
 
     if not alt.strip():
         raise ValueError("alt == '', must say what the figure shows.")
+    if not any(np.isfinite(axes.dataLim.get_points()).all() for axes in fig.axes):
+        plt.close(fig)
+        display({"text/markdown": "Nothing to draw."}, raw=True)
+        return
     data = {"image/png": _png(fig), "text/plain": alt}
     plt.close(fig)
     display(data, metadata={"image/png": {"alt": alt}}, raw=True)
@@ -163,4 +168,60 @@ def new_and_again(by_week: pd.DataFrame) -> Figure:
         axes.bar(by_week["week"], new, width=5.5, bottom=again, color=PALETTE[5], hatch="//", edgecolor="white", label="new")
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
         axes.tick_params(axis="x", rotation=30)
+    return fig
+
+
+def waterfall(steps: pd.DataFrame, *, title: str, x: str = "pairs (thousands)") -> Figure:
+    """Rules: what is left after each layer of a `funnel` table, and in another colour what the layer removed."""
+    fig, axes = figure(title=title, x=x, y="", height=0.9 + 0.3 * len(steps))
+    shown = steps.sort_values("place", ascending=False)
+    names = shown["layer"].tolist()
+    axes.barh(names, shown["n_pairs"] / 1000, color=PALETTE[0], height=0.62, label="left")
+    axes.barh(names, shown["n_removed"] / 1000, left=shown["n_pairs"] / 1000, color=PALETTE[1], height=0.62, hatch="//",
+              edgecolor="white", label="removed here")
+    axes.legend(frameon=False, loc="lower right")
+    axes.grid(axis="y", visible=False)
+    return fig
+
+
+def price_list(table: pd.DataFrame, *, title: str, x: str) -> Figure:
+    """Rules: what lifting each alone would gain (bar) and what it alone would cost (mark); open bars are not for sale."""
+    fig, axes = figure(title=title, x=x, y="", height=0.9 + 0.34 * max(len(table), 2))
+    shown = table.iloc[::-1]
+    colours = [PALETTE[0] if sold else "white" for sold in shown["is_for_sale"]]
+    axes.barh(shown["rule_id"], shown["drop_one_value"], color=colours, edgecolor=PALETTE[0], height=0.62)
+    axes.plot(shown["first_in_value"], shown["rule_id"], "D", color=PALETTE[1], markersize=5, label="alone")
+    axes.axvline(0, color=GREY, linewidth=1)
+    axes.legend(frameon=False, loc="lower right")
+    axes.grid(axis="y", visible=False)
+    return fig
+
+
+def trade_offs(table: pd.DataFrame, *, title: str) -> Figure:
+    """Rules: each control's measure against the share of value that is left, one panel a control."""
+    controls = list(dict.fromkeys(table["control"]))
+    fig, axes = plt.subplots(1, max(len(controls), 1), figsize=(3.2 * max(len(controls), 1), 3.0), layout="constrained", squeeze=False)
+    for place, control in enumerate(controls):
+        own, panel = table[table["control"] == control], axes[0][place]
+        panel.plot(own["measure"], 100 * own["value_share"], color=PALETTE[place], marker=MARKERS[place], markersize=5)
+        panel.set(title=control, xlabel=own["counts"].iloc[0], ylabel="value left (%)" if place == 0 else "")
+    fig.suptitle(title, x=0.01, ha="left", fontsize=11)
+    return fig
+
+
+def reliability(table: pd.DataFrame) -> Figure:
+    """Foretold against observed rates in bins of equal count, with Wilson intervals and the diagonal.
+
+    Args:
+        table: foretold, observed, low, high (shares).
+    """
+    fig, axes = figure(title="Does what is foretold come true? Bins of equal count, log scales",
+                       x="foretold responses (%)", y="observed responses (%)", height=3.8)
+    if len(table):
+        shown = 100 * table[["foretold", "observed", "low", "high"]].clip(lower=1e-5)
+        ends = [shown.min().min(), shown.max().max()]
+        axes.plot(ends, ends, color=GREY, linestyle="--", linewidth=1)
+        axes.vlines(shown["foretold"], shown["low"], shown["high"], color=PALETTE[0], linewidth=1.6)
+        axes.plot(shown["foretold"], shown["observed"], MARKERS[0], color=PALETTE[0])
+        axes.set(xscale="log", yscale="log")
     return fig
