@@ -207,3 +207,24 @@ def _line(p: np.ndarray, label: np.ndarray, group: np.ndarray) -> dict[str, floa
     level_error = np.sqrt((np.bincount(codes, weights=label - r) ** 2).sum()) / (r * (1 - r)).sum()
     return {"slope": slope, "slope_low": slope - 1.96 * error[1], "slope_high": slope + 1.96 * error[1],
             "intercept": level, "intercept_low": level - 1.96 * level_error, "intercept_high": level + 1.96 * level_error}
+
+
+def quality_sentence(found: dict[str, float | str], *, name: str = "p_response") -> str:
+    """Say whether the probabilities hold: level, slope, and ECE against its null band."""
+    if not found.get("n_pairs"):
+        return f"{name} cannot be held against anything: the test window has no pairs."
+    if "slope" not in found:
+        return (f"{name} cannot be judged: the test window has {found['n_responses']:,} responses, at least "
+                f"{MIN_SIGMOID} are needed on either side.")
+    low, high = found["slope_low"], found["slope_high"]
+    slope = f"slope {found['slope']:.2f} [{low:.2f}, {high:.2f}]"
+    level = f"{100 * found['foretold']:.2f} % foretold, {100 * found['observed']:.2f} % observed"
+    is_straight = 0.9 <= found["slope"] <= 1.1
+    is_level = abs(found["intercept"]) <= 0.1
+    is_null = found["ece"] <= found["ece_null_high"]
+    faults = [word for word, good in (("the slope", is_straight), ("the level", is_level)) if not good]
+    verdict = "can be read as a probability" if not faults else f"is off in {' and '.join(faults)}"
+    band = "inside" if is_null else "outside"
+    return (f"{name} {verdict}: {level}, {slope}, intercept {found['intercept']:+.2f} [{found['intercept_low']:+.2f}, "
+            f"{found['intercept_high']:+.2f}]; ECE {found['ece']:.4f} is {band} the band of perfect probabilities "
+            f"(up to {found['ece_null_high']:.4f}).")

@@ -176,3 +176,41 @@ def split_sentence(table: pd.DataFrame) -> str:
         return f"Both splits crown {time}; only the time split says what tomorrow looks like."
     return (f"The time split crowns {time}, a random split would crown {random}: a random split lets a source see what "
             f"came after, and tomorrow does not.")
+
+
+def holdout_metrics(ranked: pd.DataFrame, holdout: pd.DataFrame | None, *, k: int,
+                    policies: tuple[str, ...] = ("popular", "relevance", "value"), seed: int = 7) -> pd.DataFrame:
+    """Measure the policies of `ranked` on pairs that were kept aside; empty where there are none.
+
+    Args:
+        ranked: table `ranked`.
+        holdout: table `holdout` with `is_new`, or None.
+        k: length of the list.
+
+    Returns:
+        Rows of `offline_metrics` of stage `ranked`; metrics are named `holdout_<policy>_ndcg` and so on.
+    """
+    if holdout is None or not len(holdout):
+        return pd.DataFrame(columns=STAGE_COLUMNS)
+    tasks = ranked.loc[(ranked["policy"] == policies[0]).to_numpy(), ["customer_id", "item_id", "is_new"]]
+    tables = {name: ranked[(ranked["policy"] == name).to_numpy()] for name in policies}
+    found = stages(tables, holdout, k=k, tasks=tasks, seed=seed)
+    return found.assign(metric="holdout_" + found["stage"] + "_" + found["metric"], stage="ranked")
+
+
+def holdout_sentence(found: pd.DataFrame) -> str:
+    """Say how the policies do on the pairs kept aside."""
+    rows = found[found["metric"].str.fullmatch(r"holdout_[a-z]+_ndcg")] if len(found) else found
+    if not len(rows):
+        return "The source names no pairs kept aside; the test window above is all that the ranking is judged on."
+    figures = [f"{row.metric.split('_')[1]} {row.value:.3f} [{row.low:.3f}, {row.high:.3f}]" for row in rows.itertuples()]
+    return f"On the pairs kept aside, NDCG@{rows['k'].iloc[0]} by policy: {', '.join(figures)}."
+
+
+def joined(*tables: pd.DataFrame) -> pd.DataFrame:
+    """Put rows of `offline_metrics` together; of a repeated (stage, metric, k), the first counts."""
+    there = [table for table in tables if len(table)]
+    if not there:
+        return pd.DataFrame(columns=STAGE_COLUMNS)
+    rows = pd.concat([table.reindex(columns=STAGE_COLUMNS) for table in there], ignore_index=True)
+    return rows.drop_duplicates(["stage", "metric", "k"], ignore_index=True)

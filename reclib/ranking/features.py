@@ -19,6 +19,7 @@ HALF_LIVES = (7, 30, 90, 180)
 KEYS = ["customer_id", "item_id"]
 FLAGS = ["is_new", "is_known_customer", "is_known_item"]
 GROUPS = ("pair", "taste", "source", "item", "price", "customer")
+NOT_A_SOURCE = "offered"
 MAX_ATTRIBUTES = 4
 USUAL_PRICE_DAYS, RECENT_DAYS = 182, 28
 DISCOUNT = 0.95
@@ -32,7 +33,7 @@ def features(events: pd.DataFrame, items: pd.DataFrame, customers: pd.DataFrame 
         events: table `events`; only rows up to and with `as_of` are read.
         items: table `items`; its price is taken as undated, its text columns as attributes.
         customers: table `customers` or None; `joined_at` gives the age of the relation.
-        candidates: table `candidates` as generated at `as_of`.
+        candidates: table `candidates` as generated at `as_of`; rows of source `offered` add pairs, but say nothing.
         as_of: the last moment that may be seen.
         response: event type that counts as a response; the strongest in `events` where not given.
 
@@ -62,10 +63,15 @@ def attributes(items: pd.DataFrame) -> list[str]:
             if 2 <= items[name].nunique() <= max(2, len(items) // 2)][:MAX_ATTRIBUTES]
 
 
+def column(frame: pd.DataFrame, name: str) -> np.ndarray:
+    """A feature as float64; all missing where the frame lacks it (a source that offered nothing that day)."""
+    return frame[name].to_numpy(dtype="float64") if name in frame.columns else np.full(len(frame), np.nan)
+
+
 def names(frame: pd.DataFrame, group: str | None = None) -> list[str]:
     """Feature columns of a frame, of one group where it is named."""
     groups = GROUPS if group is None else (group,)
-    return [name for name in frame.columns if name.split("_")[0] in groups]
+    return [name for name in frame.columns if name.split("_")[0] in groups and name not in KEYS]
 
 
 def leaks(make: Callable[[pd.DataFrame], pd.DataFrame], events: pd.DataFrame, *,
@@ -122,15 +128,18 @@ def _pairs(candidates: pd.DataFrame, log: Log) -> tuple[pd.DataFrame, dict[str, 
         pairs[flag] = np.bincount(where, weights=candidates[flag].to_numpy(dtype="float64"), minlength=len(keys)) > 0
     rank = candidates["source_rank"].to_numpy(dtype="float64")
     score = candidates["source_score"].to_numpy(dtype="float64")
-    source = candidates["source"].to_numpy()
-    columns, best = {}, np.full(len(keys), np.inf)
-    for name in sorted(set(source)):
-        rows = source == name
+    codes, sources = pd.factorize(candidates["source"], sort=True)
+    columns, best = {}, np.full(len(keys), np.nan)
+    is_source = codes != sources.get_indexer([NOT_A_SOURCE])[0]
+    for code, name in enumerate(sources):
+        rows = (codes == code) & is_source
+        if not rows.any():
+            continue
         columns[f"source_rank_{name}"] = _placed(where[rows], np.log(rank[rows]), len(keys))
         columns[f"source_score_{name}"] = _placed(where[rows], score[rows], len(keys))
         np.fmin(best, columns[f"source_rank_{name}"], out=best)
     columns["source_best"] = best
-    columns["source_votes"] = np.bincount(where, weights=1 / (60 + rank), minlength=len(keys)) * 60
+    columns["source_votes"] = np.bincount(where, weights=is_source * 60 / (60 + rank), minlength=len(keys))
     return pairs, columns
 
 

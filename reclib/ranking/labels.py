@@ -1,7 +1,7 @@
 """What the ranker is taught: which pairs responded in the days after each cut, in time order.
 
 Two populations, never mixed. Where the source records impressions, a pair counts once it was offered in the label
-window, and `p_response` is the probability that the customer responds within the window of being offered the item.
+window, and `p_response` is the probability that a customer who is offered the item in a window responds before it ends.
 Elsewhere nobody knows what was offered: every candidate pair counts, and `p_response` is the probability that the
 customer responds within the window, offered or not.
 """
@@ -78,7 +78,7 @@ def _label_sentence(response: str, population: str, days: int) -> str:
     does = {"purchase": "buys the item", "rating": f"rates the item {RATING_LIKED:g} or better",
             "click": "clicks the item"}[response]
     if population == OFFERED:
-        return (f"p_response is the probability that the customer {does} within {days} days of being offered it; "
+        return (f"p_response is the probability that the customer {does} in the {days} days in which it is offered; "
                 f"it is learnt from pairs that were offered.")
     return (f"p_response is the probability that the customer {does} within {days} days; the source does not record "
             f"what was offered, so that it says nothing on what the offer itself adds.")
@@ -111,7 +111,7 @@ def _with_label(frame: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
 
 
 def offered(candidates: pd.DataFrame, events: pd.DataFrame, plan: Plan, *, cut: pd.Timestamp) -> pd.DataFrame:
-    """Add the pairs offered in the window that no source proposed, so that every offer can be learnt from.
+    """Add the pairs offered in the window that no source proposed, so that every offer to the same customers can be learnt from.
 
     Returns:
         `candidates` with further rows of source `offered`, whose rank is one below the longest list; unchanged where
@@ -123,6 +123,7 @@ def offered(candidates: pd.DataFrame, events: pd.DataFrame, plan: Plan, *, cut: 
     is_shown = ((events["event_type"] == "impression") & (events["occurred_at"] > cut)
                 & (events["occurred_at"] <= close)).to_numpy()
     pairs = events.loc[is_shown, ["customer_id", "item_id"]].drop_duplicates()
+    pairs = pairs[pairs["customer_id"].isin(candidates["customer_id"])]
     known = pd.MultiIndex.from_frame(candidates[["customer_id", "item_id"]].drop_duplicates())
     extra = pairs[~pd.MultiIndex.from_frame(pairs).isin(known)]
     return pd.concat([candidates, extra.assign(

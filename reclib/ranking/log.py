@@ -13,6 +13,7 @@ import pandas as pd
 INTEREST = ("view", "click", "add_to_cart")
 REFUSAL = ("dismiss", "return")
 RATING_LIKED = 4.0
+_PLACES = ("store_id", "store", "channel")
 _RESPONSES = ("purchase", "rating", "click")
 
 
@@ -89,9 +90,11 @@ def read_log(events: pd.DataFrame, items: pd.DataFrame, candidates: pd.DataFrame
              response: str) -> Log:
     """Turn events up to and with `as_of` into arrays; nothing later is looked at."""
     end = moment(as_of)
-    past = events[(events["occurred_at"] <= end).to_numpy()]
-    order = np.argsort(past["occurred_at"].to_numpy(), kind="stable")
-    past = past.iloc[order]
+    columns = [name for name in ("occurred_at", "customer_id", "item_id", "event_type", "value", "quantity", *_PLACES)
+               if name in events.columns]
+    past = events.loc[(events["occurred_at"] <= end).to_numpy(), columns]
+    if not past["occurred_at"].is_monotonic_increasing:
+        past = past.iloc[np.argsort(past["occurred_at"].to_numpy("datetime64[us]"), kind="stable")]
     customers = _ids(past["customer_id"], candidates["customer_id"])
     catalogue = _ids(past["item_id"], candidates["item_id"], items["item_id"])
     kinds = past["event_type"]
@@ -99,7 +102,7 @@ def read_log(events: pd.DataFrame, items: pd.DataFrame, candidates: pd.DataFrame
     return Log(
         customers=customers, items=catalogue,
         customer=_codes(past["customer_id"], customers), item=_codes(past["item_id"], catalogue),
-        age=((end - past["occurred_at"]).dt.total_seconds() / 86_400).to_numpy(dtype="float64"),
+        age=(end - past["occurred_at"]).to_numpy("timedelta64[us]").astype("float64") / 86_400e6,
         value=past["value"].to_numpy(dtype="float64", na_value=np.nan),
         quantity=_column(past, "quantity"),
         is_response=is_response(past, response),
@@ -125,7 +128,7 @@ def _column(events: pd.DataFrame, name: str) -> np.ndarray:
 
 
 def _places(events: pd.DataFrame) -> tuple[np.ndarray, int]:
-    name = next((name for name in ("store_id", "store", "channel") if name in events.columns), None)
+    name = next((name for name in _PLACES if name in events.columns), None)
     if name is None:
         return np.full(len(events), -1), 0
     codes, uniques = pd.factorize(events[name])

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from reclib.ranking.calibration import Calibrator, calibrate, logit
-from reclib.ranking.features import GROUPS, names
+from reclib.ranking.features import GROUPS, column, names
 
 RANKERS = ("additive", "boosted")
 N_KNOTS = 6
@@ -68,7 +68,7 @@ class Additive:
         out: dict[str, np.ndarray] = {}
         for name in self.curves:
             group = name.split("_")[0]
-            out[group] = out.get(group, 0.0) + self.curve(name, frame[name].to_numpy(dtype="float64"))
+            out[group] = out.get(group, 0.0) + self.curve(name, column(frame, name))
         return out
 
     def curve(self, name: str, x: np.ndarray) -> np.ndarray:
@@ -97,14 +97,17 @@ class Boosted:
         self.model = HistGradientBoostingClassifier(
             max_iter=150, learning_rate=0.05, max_leaf_nodes=15, min_samples_leaf=100, l2_regularization=5,
             early_stopping=False, random_state=self.seed)
-        self.model.fit(frame[self.columns].to_numpy(), label, sample_weight=weight)
+        self.model.fit(self._matrix(frame), label, sample_weight=weight)
         return self
 
     def parts(self, frame: pd.DataFrame) -> dict[str, np.ndarray]:
         """The log-odds beyond `base`, as one remainder."""
         if self.model is None:
             return {"model": np.zeros(len(frame))}
-        return {"model": np.round(self.model.decision_function(frame[self.columns].to_numpy()), 9) - self.base}
+        return {"model": np.round(self.model.decision_function(self._matrix(frame)), 9) - self.base}
+
+    def _matrix(self, frame: pd.DataFrame) -> np.ndarray:
+        return frame.reindex(columns=self.columns).to_numpy(dtype="float32")
 
 
 @dataclass(frozen=True)

@@ -179,3 +179,17 @@ def parts_table(ranked: pd.DataFrame, *, policy: str = "value", top: int = 10) -
               "all_candidates": float(rows[name].mean())}
              for name, about in PARTS.items() if name in rows.columns and rows[name].abs().max() > 1e-9]
     return pd.DataFrame(found, columns=["part", "meaning", "first_places", "all_candidates"])
+
+
+def parts_sentence(table: pd.DataFrame) -> str:
+    """Name the part that lifts the first places most above the average candidate."""
+    rest = table[~table["part"].isin(["part_base"])]
+    if not len(rest):
+        return "The priority has one part only: nothing tells the candidates apart."
+    lift = (rest["first_places"] - rest["all_candidates"]).to_numpy()
+    row = rest.iloc[int(np.argmax(lift))]
+    if lift.max() <= 0:
+        return "No part lifts the first places above the average candidate."
+    share = lift.max() / max(lift[lift > 0].sum(), 1e-12)
+    return (f"What lifts the first places most is {row['meaning']}: {row['first_places']:+.4f} a place against "
+            f"{row['all_candidates']:+.4f} over all candidates, {100 * share:.0f} % of what is added.")
