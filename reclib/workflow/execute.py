@@ -114,7 +114,7 @@ def _failure(source: Path, partial: Path, error: PapermillExecutionError) -> Fai
 
 
 def _sudden(partial: Path, error: Exception) -> Failure:
-    """A time limit, or a kernel that died: the running cell is the first code cell without a finished count."""
+    """A time limit, or a kernel that died: the cell is the first one that the kernel began and never answered."""
     import nbformat
 
     words = _ANSI.sub("", str(error)).strip().splitlines()
@@ -123,9 +123,13 @@ def _sudden(partial: Path, error: Exception) -> Failure:
         return Failure(0, "", told, str(error))
     cells = [cell for cell in nbformat.read(partial, as_version=4).cells
              if "injected-parameters" not in cell.metadata.get("tags", [])]
-    states = [cell.metadata.get("papermill", {}).get("status") for cell in cells]
-    at = next((index for index, state in enumerate(states) if state in ("running", "failed")), None)
+    at = next((index for index, cell in enumerate(cells) if _is_unanswered(cell)), None)
     return Failure(0 if at is None else at + 1, "" if at is None else cells[at].source, told, _ANSI.sub("", str(error)))
+
+
+def _is_unanswered(cell: object) -> bool:
+    times = cell.metadata.get("execution", {})
+    return cell.cell_type == "code" and bool(times) and "shell.execute_reply" not in times
 
 
 def _has_error(cell: object) -> bool:

@@ -157,7 +157,9 @@ def _check(name: str, options: dict[str, object]) -> None:
 
 def _source_hash(source: dict[str, object]) -> str:
     """Hash what the source says of itself and the bytes of its files."""
-    place = Path(str(source.get("place") or source.get("source") or ""))
+    if not source:
+        return ""
+    place = Path(str(source.get("place") or source["source"]))
     names = [path for path in sorted(place.rglob("*")) if path.is_file()] if place.is_dir() else [place, *_named_in(place)]
     files = {str(path): resume.digest(path) for path in names if path.is_file()}
     return hashlib.sha256(json.dumps([source, files], sort_keys=True, default=str).encode()).hexdigest()
