@@ -16,7 +16,6 @@ from reclib.experiments.stats import MetricStats, Moments, from_parquet, statist
 from reclib.schema import METRIC_ROLES
 
 NUMBERS = ["mean_arm", "mean_control", "effect", "effect_low", "effect_high", "lift", "lift_low", "lift_high", "p_value", "se"]
-ONLY_MEANS = ("mean_arm", "mean_control")
 
 
 def readout(units: pd.DataFrame | str | Path, plan: Plan) -> pd.DataFrame:
@@ -56,11 +55,11 @@ def blocking_reason(units: pd.DataFrame, plan: Plan) -> str:
         return ""
     n_arms = units.groupby("customer_id", observed=True)["arm"].nunique()
     if (n_arms > 1).any():
-        return f"{(n_arms > 1).sum():,} customers are in two arms or more, the first of them {n_arms.index[n_arms > 1][0]!r}"
+        return f"{(n_arms > 1).sum():,} customers are in two arms or more, the first of them {n_arms.index[n_arms > 1][0]}"
     repeated = units["customer_id"].duplicated()
     if repeated.any():
         first = units.loc[repeated, "customer_id"].iloc[0]
-        return f"{repeated.sum():,} rows repeat a customer, the first of them {first!r}; there must be one row a customer"
+        return f"{repeated.sum():,} rows repeat a customer, the first of them {first}; there must be one row a customer"
     return ""
 
 
@@ -120,8 +119,7 @@ def _rows(stats: MetricStats, index: int, plan: Plan, blocked: str) -> list[dict
     for method, (arm, control) in pairs.items():
         saved = _saved((arm, control), pairs["unadjusted"]) if method == "cuped" and not reason else np.nan
         for is_anytime in (False, True) if plan.is_sequential else (False,):
-            numbers = _numbers(arm, control, stats.metric, plan, is_anytime)
-            numbers = _withheld(numbers) if reason else numbers
+            numbers = _withheld(arm, control, plan) if reason else _numbers(arm, control, stats.metric, plan, is_anytime)
             name = method + ("_anytime" if is_anytime else "")
             rows.append(shared | numbers | {"method": name, "is_primary": name == primary, "reason": reason,
                                             "variance_saved": saved})
@@ -205,10 +203,10 @@ def _nothing() -> dict:
     return dict.fromkeys(names, np.nan)
 
 
-def _withheld(numbers: dict) -> dict:
-    """Keep the means, which only describe; take every effect away."""
-    kept = {name: numbers[name] if np.isfinite(numbers[name]) else np.nan for name in ONLY_MEANS}
-    return _nothing() | kept
+def _withheld(arm: effects.Estimate, control: effects.Estimate, plan: Plan) -> dict:
+    """No numbers; only where the arms were not drawn by lot do the means stay, since they describe."""
+    means = {} if plan.is_randomised else {"mean_arm": float(arm.value), "mean_control": float(control.value)}
+    return _nothing() | means
 
 
 def _reason(stats: MetricStats, index: int) -> str:

@@ -1,0 +1,302 @@
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from reclib import schema
+from reclib.experiments import page, readout, segments, srm, stats, trust, verdict
+from reclib.experiments.plan import PlanError, parse
+
+PLAN = {
+    "experiment_id": "launch", "control": "old", "expected_shares": {"old": 0.5, "new": 0.5},
+    "metrics": {"revenue": {"role": "success", "kind": "mean"},
+                "opted_out": {"role": "guardrail", "kind": "proportion", "margin": 0.8, "direction": "down"}},
+}
+
+
+@pytest.fixture
+def units():
+    rng = np.random.default_rng(3)
+    n = 4000
+    arm = np.where(np.arange(n) % 2 == 0, "old", "new")
+    before = rng.gamma(2.0, 5.0, n)
+    return pd.DataFrame({
+        "experiment_id": "launch", "customer_id": np.arange(n), "arm": arm,
+        "revenue": before + rng.gamma(2.0, 5.0, n) + np.where(arm == "new", 2.0, 0.0),
+        "opted_out": (rng.random(n) < 0.04).astype(int), "pre_revenue": before, "region": np.where(before > 8, "north", "south"),
+    })
+
+
+def read(units, **changes):
+    return readout.readout(units, parse(PLAN | changes))
+
+
+def one(units, metrics, **changes):
+    table = read(units, metrics=metrics, **changes)
+    return table[table["is_primary"]].iloc[0]
+
+
+def judge(units, currency="EUR", **changes):
+    plan = parse(PLAN | changes)
+    return verdict.verdict(readout.readout(units, plan), trust.check_units(units, plan), plan, currency=currency)
+
+
+def test_readout_meets_its_contract(units):
+    table = read(units, covariates=["pre_revenue"], sequential=True)
+    schema.require(table, schema.TABLES["readout"])
+    assert table.groupby(["metric", "arm"])["is_primary"].sum().eq(1).all()
+
+
+def test_difference_of_means_by_hand():
+    units = pd.DataFrame({"customer_id": range(6), "arm": ["old"] * 3 + ["new"] * 3, "revenue": [1.0, 2, 3, 3, 4, 8]})
+    row = one(units, {"revenue": {"role": "success"}})
+    assert row["effect"] == pytest.approx((3 + 4 + 8) / 3 - (1 + 2 + 3) / 3)
+    assert row["se"] == pytest.approx(math.sqrt(7 / 3 + 1 / 3))
+    assert row["lift"] == pytest.approx((5 - 2) / 2)
+
+
+def test_ratio_is_sum_over_sum_not_mean_of_ratios():
+    units = pd.DataFrame({"customer_id": range(6), "arm": ["old"] * 3 + ["new"] * 3,
+                          "paid": [10.0, 0, 30, 20, 0, 50], "orders": [1, 0, 2, 1, 0, 3]})
+    row = one(units, {"aov": {"role": "success", "kind": "ratio", "numerator": "paid", "denominator": "orders"}})
+    assert (row["mean_arm"], row["mean_control"]) == (pytest.approx(70 / 4), pytest.approx(40 / 3))
+
+
+def test_adjustment_narrows_the_interval_and_keeps_the_effect(units):
+    table = read(units, covariates=["pre_revenue"]).query("metric == 'revenue'").set_index("method")
+    assert table.loc["cuped", "se"] < 0.8 * table.loc["unadjusted", "se"]
+    assert table.loc["cuped", "variance_saved"] == pytest.approx(0.5, abs=0.05)
+    assert abs(table.loc["cuped", "effect"] - 2.0) < 3 * table.loc["cuped", "se"]
+    assert table["is_primary"].to_dict() == {"unadjusted": False, "cuped": True}
+
+
+def test_missing_covariates_mean_a_new_customer(units):
+    new = units.assign(pre_revenue=units["pre_revenue"].where(units["customer_id"] % 5 > 0))
+    table = read(new, covariates=["pre_revenue"]).query("metric == 'revenue'")
+    assert table["n_arm"].tolist() == [2000, 2000]
+    assert table["effect"].notna().all()
+
+
+def test_outcomes_are_refused_as_covariates_and_segments():
+    for part in ("covariates", "segments"):
+        with pytest.raises(PlanError, match="known only after assignment"):
+            parse(PLAN | {part: ["revenue"]})
+
+
+def test_missing_values_are_not_zeros(units):
+    holes = units.assign(revenue=units["revenue"].where(units["customer_id"] % 4 > 1))
+    row = one(holes, PLAN["metrics"])
+    kept = units[units["customer_id"] % 4 > 1].groupby("arm")["revenue"].mean()
+    assert row["effect"] == pytest.approx(kept["new"] - kept["old"])
+    assert (row["n_missing_arm"], row["n_missing_control"]) == (1000, 1000)
+
+
+def test_values_lost_in_one_arm_make_it_invalid(units):
+    is_lost = (units["arm"] == "new") & (units["customer_id"] % 10 == 1)
+    found = judge(units.assign(revenue=units["revenue"].mask(is_lost)))
+    assert found["verdict"] == "INVALID"
+    assert "unevenly" in found["reasons"][0] and found["effect"] is None and found["money"] is None
+
+
+@pytest.mark.parametrize(("change", "reason"), [
+    (lambda units: units.assign(revenue=1.0), "same value, 1"),
+    (lambda units: units.assign(revenue=units["revenue"].where(units["arm"] == "new", 0.0)), "every customer of the control has the same value, 0"),
+    (lambda units: units[units["arm"] == "old"], "arm 'new' has no customer"),
+    (lambda units: pd.concat([units[units["arm"] == "old"], units[units["arm"] == "new"].head(1)]), "arm 'new' has one customer"),
+    (lambda units: units.assign(revenue=units["revenue"].mask(units["customer_id"] == 7, np.inf)), "1 customers have an infinite value"),
+    (lambda units: units.assign(revenue=np.nan), "has no customer with a value"),
+    (lambda units: units.drop(columns="revenue"), r"the plan names \['revenue'\], which the units lack"),
+    (lambda units: units.assign(revenue="a"), "are not numbers"),
+    (lambda units: pd.concat([units, units.head(2)]), "2 rows repeat a customer, the first of them 0"),
+    (lambda units: pd.concat([units, units.head(1).assign(arm="new")]), "1 customers are in two arms or more, the first of them 0"),
+    (lambda units: units.assign(arm=units["arm"].mask(units["customer_id"] < 3)), "3 customers have no arm"),
+])
+def test_bad_units_have_a_sentence_and_no_number(units, change, reason):
+    table = read(change(units)).query("metric == 'revenue'")
+    assert table["reason"].str.contains(reason).all()
+    assert table[["effect", "effect_low", "lift", "p_value", "p_margin"]].isna().all(axis=None)
+    assert table["finding"].eq("refused").all()
+    schema.require(table, schema.TABLES["readout"])
+
+
+@pytest.mark.parametrize("change", [
+    lambda units: pd.concat([units, units.head(2)]), lambda units: pd.concat([units, units.head(1).assign(arm="new")]),
+    lambda units: pd.concat([units, units.head(3).assign(arm="pilot", customer_id=[-1, -2, -3])]),
+    lambda units: units[(units["arm"] == "old") | (units["customer_id"] % 3 > 0)],
+])
+def test_broken_assignments_are_invalid(units, change):
+    assert judge(change(units))["verdict"] == "INVALID"
+
+
+def test_not_randomised_gets_no_causal_verdict(units):
+    found = judge(units, is_randomised=False)
+    assert found["verdict"] == "HOLD" and "not drawn by lot" in found["reasons"][0]
+    assert read(units, is_randomised=False)["effect"].isna().all()
+
+
+def test_one_cap_for_both_arms_over_customers_with_a_value(units):
+    spend = units["revenue"].where(units["customer_id"] % 100 < 3, 0.0)
+    row = one(units.assign(spend=spend), {"spend": {"role": "success", "winsorise": 0.9}})
+    assert row["cap"] == pytest.approx(np.quantile(spend[spend > 0], 0.9))
+    assert row["n_capped_arm"] + row["n_capped_control"] == (spend > row["cap"]).sum()
+    refused = one(units.assign(spend=spend), {"spend": {"role": "success", "winsorise": 0.9, "winsorise_over": "all"}})
+    assert math.isnan(refused["effect"]) and "is 0 and would delete the metric" in refused["reason"]
+
+
+def test_better_and_within_margins_ships_in_words_and_money(units):
+    found = judge(units)
+    assert found["verdict"] == "SHIP" and found["low"] > 0
+    assert found["money"]["amount"] == pytest.approx(found["effect"] * 4000, abs=0.01)
+    words = verdict.money_sentence(found["money"], currency="EUR", metric="revenue")
+    assert words.startswith("We would expect") and "2,000 customers who got it" in words
+
+
+def test_more_clicks_but_more_returns_and_opt_outs_is_rolled_back(units):
+    rng = np.random.default_rng(4)
+    is_new = units["arm"] == "new"
+    worse = units.assign(clicks=rng.poisson(np.where(is_new, 3.0, 2.0)), returns=rng.poisson(np.where(is_new, 0.5, 0.3)),
+                         opted_out=(rng.random(len(units)) < np.where(is_new, 0.08, 0.04)).astype(int))
+    found = judge(worse, metrics={"clicks": {"role": "success"}, "returns": {"role": "guardrail", "direction": "down", "margin": 0.1},
+                                  "opted_out": PLAN["metrics"]["opted_out"]})
+    assert found["verdict"] == "ROLLBACK"
+    assert any("opted_out is worse" in reason for reason in found["reasons"])
+
+
+def test_a_guardrail_that_is_not_shown_safe_holds(units):
+    found = judge(units, metrics=PLAN["metrics"] | {"opted_out": PLAN["metrics"]["opted_out"] | {"margin": 0.01}})
+    assert found["verdict"] == "HOLD" and "opted_out" in found["next_action"]
+
+
+def test_margin_is_relative_to_an_estimated_mean(units):
+    row = read(units, metrics={"revenue": {"role": "guardrail", "margin": 0.02}}).iloc[0]
+    assert (row["p_margin"] < 0.025) == (row["lift_low"] > -0.02)
+    assert row["margin_effect"] == pytest.approx(-0.02 * row["mean_control"])
+
+
+@pytest.mark.parametrize("m", [0.02, 0.05, 0.08, 0.3])
+@pytest.mark.parametrize("direction", ["up", "down"])
+def test_margins_agree_with_fieller(units, m, direction):
+    lower = units.assign(revenue=units["revenue"] - np.where(units["arm"] == "new", 3.0, 0.0) * (1 if direction == "up" else 0))
+    row = read(lower, metrics={"revenue": {"role": "guardrail", "margin": m, "direction": direction}}).iloc[0]
+    assert (row["p_margin"] < 0.025) == (row["lift_low"] > -m if direction == "up" else row["lift_high"] < m)
+
+
+def test_several_arms_are_corrected_together(units):
+    three = units.assign(arm=np.array(["old", "new", "newer"])[np.arange(len(units)) % 3])
+    table = read(three, expected_shares={"old": 1 / 3, "new": 1 / 3, "newer": 1 / 3}, metrics={"revenue": {"role": "success"}})
+    first, second = sorted(table["p_value"])
+    assert sorted(table["p_adjusted"]) == pytest.approx([min(2 * first, 1), max(min(2 * first, 1), second)])
+
+
+def test_a_source_without_currency_names_no_amount(units):
+    found = judge(units, currency=None)
+    assert found["money"] is None
+    assert "does not say in which currency" in verdict.money_sentence(None, currency=None, metric="revenue")
+
+
+def test_a_plan_without_success_metric_holds(units):
+    found = judge(units, metrics={"opted_out": PLAN["metrics"]["opted_out"]})
+    assert found["verdict"] == "HOLD" and "no success metric" in found["reasons"][0]
+
+
+def test_arms_that_share_a_binding_stock_are_invalid(units):
+    prices = pd.DataFrame({"policy": "new", "rule_id": ["stock"], "kind": ["stock"], "is_binding": [True]})
+    plan = parse(PLAN)
+    checks = trust.check_interference(prices, is_split=False)
+    found = verdict.verdict(readout.readout(units, plan), checks, plan, currency="EUR")
+    assert found["verdict"] == "INVALID" and "Divide stock" in found["next_action"]
+    assert trust.check_interference(prices, is_split=True)["status"].tolist() == ["pass"]
+
+
+@pytest.mark.parametrize(("changes", "words"), [
+    ({"control": "none"}, "must be one of the arms"), ({"expected_shares": {"old": 0.5, "new": 0.6}}, "add up to 1"),
+    ({"metrics": {}}, "experiment.metrics is missing"), ({"metrics": {"revenue": {"role": "goal"}}}, "must be one of"),
+    ({"metrics": {"revenue": {"role": "success", "sort": "mean"}}}, r"unknown keys \['sort'\]"),
+    ({"metrics": {"aov": {"role": "success", "kind": "ratio"}}}, "needs numerator and denominator"),
+    ({"alpha": 5}, "between 0 and 1"), ({"correction": "fisher"}, "must be one of"),
+    ({"metrics": {"revenue": {"role": "success", "winsorise": 99}}}, "between 0 and 1"),
+])
+def test_a_plan_that_cannot_be_read_is_refused(changes, words):
+    with pytest.raises(PlanError, match=words):
+        parse(PLAN | changes)
+
+
+def test_sample_ratio_by_hand():
+    counts, shares = np.array([5100, 4900]), np.array([0.5, 0.5])
+    assert srm.sample_ratio(counts, shares) == pytest.approx(math.erfc(math.sqrt((100**2 / 5000 * 2) / 2)))
+
+
+def test_an_arm_with_share_zero_carries_no_degree_of_freedom():
+    shares = np.array([0.5, 0.5, 0.0])
+    alone = srm.sample_ratio(np.array([5100, 4900]), shares[:2])
+    assert srm.sample_ratio(np.array([5100, 4900, 0]), shares) == pytest.approx(float(alone))
+    assert srm.sample_ratio(np.array([5000, 5000, 50]), shares) == 0
+
+
+def test_segments_find_whom_it_helped(units):
+    helped = units.assign(revenue=units["revenue"] + np.where((units["arm"] == "new") & (units["region"] == "north"), 6.0, 0.0))
+    table = segments.by_segment(helped, parse(PLAN | {"segments": ["region"]}))
+    assert table["p_interaction"].max() < 1e-6
+    assert (table.set_index("value")["effect"]["north"] - table.set_index("value")["effect"]["south"]) == pytest.approx(6, abs=1.5)
+    assert table["shrunk"].between(table["effect"].min(), table["effect"].max()).all()
+
+
+def test_an_effect_that_fades_is_seen(units):
+    rng = np.random.default_rng(5)
+    rows = []
+    for week in range(4):
+        gain = np.where(units["arm"] == "new", 4.0 - week, 0.0)
+        rows.append(pd.DataFrame({"customer_id": units["customer_id"], "period": week, "value": rng.gamma(2, 3, len(units)) + gain}))
+    table = segments.over_time(pd.concat(rows), units, parse(PLAN), n_periods=4)
+    assert table["p_fading"].iloc[0] < 1e-6
+    assert table["effect"].round().tolist() == [4, 3, 2, 1]
+
+
+def test_row_order_changes_nothing(units):
+    shuffled = units.sample(frac=1, random_state=np.random.default_rng(1))
+    pd.testing.assert_frame_equal(read(units, covariates=["pre_revenue"]), read(shuffled, covariates=["pre_revenue"]), rtol=1e-9)
+
+
+def test_a_file_gives_the_same_readout_as_a_frame(units, tmp_path):
+    units = units.assign(visits=1 + units["customer_id"] % 3, revenue=units["revenue"].where(units["customer_id"] % 7 > 0))
+    units.to_parquet(tmp_path / "units.parquet")
+    plan = parse(PLAN | {"covariates": ["pre_revenue"], "metrics": PLAN["metrics"] | {
+        "capped": {"role": "exploratory", "column": "revenue", "winsorise": 0.95},
+        "share": {"role": "exploratory", "kind": "ratio", "numerator": "revenue", "denominator": "visits"}}})
+    rows = readout.readout(units, plan).query("method != 'uncapped'").reset_index(drop=True)
+    engine = readout.readout(tmp_path / "units.parquet", plan)
+    pd.testing.assert_frame_equal(rows, engine[rows.columns], check_exact=False, rtol=1e-8, check_dtype=False)
+
+
+def test_moments_of_parts_are_those_of_the_whole():
+    values = np.random.default_rng(2).gamma(1.0, 1e6, (50, 3)) + 1e9
+    whole, parts = stats.moments_of(values), stats.combine(stats.moments_of(values[:20]), stats.moments_of(values[20:]))
+    np.testing.assert_allclose(whole.cov, parts.cov, rtol=1e-9)
+    np.testing.assert_allclose(whole.cov, np.cov(values.T), rtol=1e-9)
+
+
+def test_rare_large_values_in_a_small_arm_are_flagged():
+    rng = np.random.default_rng(6)
+    n = 20_000
+    paid = np.where(rng.random(n) < 0.02, np.exp(3 + 1.2 * rng.standard_normal(n)), 0.0)
+    units = pd.DataFrame({"customer_id": range(n), "arm": np.where(np.arange(n) % 100 == 0, "new", "old"), "revenue": paid})
+    plan = parse(PLAN | {"expected_shares": {"old": 0.99, "new": 0.01}, "metrics": {"revenue": {"role": "success"}}})
+    checks = trust.check_units(units, plan).set_index("check_id")
+    assert checks.loc["skew_revenue", "status"] == "warn" and "leans" in checks.loc["skew_revenue", "detail"]
+
+
+def test_a_source_without_experiment_says_so():
+    reading = page.read(None, {"name": "log"})
+    assert page.headline(reading) == "No verdict: log has no experiment, so no effect can be read."
+    facts = page.as_facts(reading, pd.DataFrame(columns=["policy", "gate", "reason"]))
+    assert facts["verdict"]["verdict"] == "HOLD"
+    schema.require(reading.readout, schema.TABLES["readout"])
+
+
+def test_every_page_sentence_is_one_line(units):
+    source = {"name": "shop", "currency": "EUR", "experiment": PLAN | {"segments": ["region"], "covariates": ["pre_revenue"]}}
+    for reading in (page.read(units, source), page.read(None, {"name": "log"}), page.read(units, {"name": "shop"})):
+        said = [make(reading) for make in (page.trust_sentence, page.score_sentence, page.forest_sentence, page.adjustment_sentence,
+                                           page.money_sentence, page.segments_sentence, page.power_sentence, page.headline)]
+        assert all(sentence and "\n" not in sentence and "nan" not in sentence for sentence in said)

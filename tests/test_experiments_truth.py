@@ -1,0 +1,203 @@
+"""The readout held against independent libraries, real data and thousands of simulated experiments."""
+
+import inspect
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reclib.experiments import calibration, effects, power, readout, segments, sequential, stats, trust
+from reclib.experiments.plan import parse
+
+DATA = Path(os.environ.get("RECLIB_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+ARMS = {"No E-Mail": 1 / 3, "Mens E-Mail": 1 / 3, "Womens E-Mail": 1 / 3}
+METRICS = {
+    "visit": {"role": "success", "kind": "proportion"}, "conversion": {"role": "success", "kind": "proportion"},
+    "spend": {"role": "success"}, "capped": {"role": "exploratory", "column": "spend", "winsorise": 0.999, "winsorise_over": "all"},
+    "deleted": {"role": "exploratory", "column": "spend", "winsorise": 0.99, "winsorise_over": "all"},
+    "per_visit": {"role": "exploratory", "kind": "ratio", "numerator": "spend", "denominator": "visit"},
+    "aov": {"role": "exploratory", "kind": "ratio", "numerator": "spend", "denominator": "conversion"},
+    "conversion_per_visit": {"role": "exploratory", "kind": "ratio", "numerator": "conversion", "denominator": "visit"},
+}
+PEERS = [
+    ("visit", "Mens E-Mail", 0.0765896, 0.0699532, 0.0832260, 1.4e-112, 0.6409, 0.8071),
+    ("visit", "Womens E-Mail", 0.0452331, 0.0388935, 0.0515727, 2.4e-44, 0.3565, 0.5000),
+    ("conversion", "Mens E-Mail", 0.0068050, 0.0050001, 0.0086099, 1.50e-13, 0.7795, 1.7388),
+    ("conversion", "Womens E-Mail", 0.0031111, 0.0014986, 0.0047235, 1.560e-4, 0.2340, 0.9524),
+    ("spend", "Mens E-Mail", 0.7698272, 0.4851397, 1.0545146, 1.164e-7, 0.6437, 1.9774),
+    ("spend", "Womens E-Mail", 0.4244122, 0.1689568, 0.6798676, 1.1294e-3, 0.2242, 1.2749),
+]
+ADJUSTED = [
+    ("visit", "Mens E-Mail", 0.076412, 0.0033784, 0.0044), ("visit", "Womens E-Mail", 0.045095, 0.0032280, 0.0040),
+    ("conversion", "Mens E-Mail", 0.0067835, 0.00092047, 0.0009), ("conversion", "Womens E-Mail", 0.0030967, 0.00082240, 0.0007),
+    ("spend", "Mens E-Mail", 0.76745, 0.145215, 0.0004), ("spend", "Womens E-Mail", 0.42270, 0.130308, 0.0004),
+]
+
+
+@pytest.fixture(scope="module")
+def customers():
+    path = DATA / "hillstrom" / "hillstrom.csv"
+    if not path.exists():
+        pytest.skip(f"{path} is not there")
+    raw = pd.read_csv(path).rename(columns={"segment": "arm"})
+    return raw.assign(experiment_id="hillstrom", customer_id=np.arange(len(raw)))
+
+
+@pytest.fixture(scope="module")
+def plan():
+    return parse({"experiment_id": "hillstrom", "control": "No E-Mail", "expected_shares": ARMS, "metrics": METRICS,
+                  "covariates": ["history"], "segments": ["womens", "newbie"], "sequential": {"n_star": 5000}})
+
+
+@pytest.fixture(scope="module")
+def table(customers, plan):
+    return readout.readout(customers, plan).set_index(["metric", "arm", "method"]).sort_index()
+
+
+@pytest.mark.parametrize(("metric", "arm", "effect", "low", "high", "p_value", "lift_low", "lift_high"), PEERS)
+def test_hillstrom_has_the_digits_of_the_peers(table, metric, arm, effect, low, high, p_value, lift_low, lift_high):
+    row = table.loc[(metric, arm, "unadjusted")]
+    assert row[["effect", "effect_low", "effect_high"]].tolist() == pytest.approx([effect, low, high], abs=6e-8)
+    assert row["p_value"] == pytest.approx(p_value, rel=0.03)
+    assert row[["lift_low", "lift_high"]].tolist() == pytest.approx([lift_low, lift_high], abs=1e-4)
+
+
+@pytest.mark.parametrize(("metric", "arm", "effect", "se", "saved"), ADJUSTED)
+def test_hillstrom_adjusted_has_the_digits_of_the_peers(table, metric, arm, effect, se, saved):
+    row = table.loc[(metric, arm, "cuped")]
+    assert (row["effect"], row["se"]) == (pytest.approx(effect, rel=3e-5), pytest.approx(se, rel=2e-5))
+    assert row["variance_saved"] == pytest.approx(saved, abs=6e-5)
+
+
+def test_hillstrom_ratios_caps_and_looks(table):
+    cells = {("per_visit", "Mens E-Mail"): (1.63552, 0.0976), ("aov", "Mens E-Mail"): (-0.47578, 0.967),
+             ("aov", "Womens E-Mail"): (7.892, 0.512), ("conversion_per_visit", "Mens E-Mail"): (0.014632, 0.01907),
+             ("capped", "Mens E-Mail"): (0.65916, 8.6e-9), ("capped", "Womens E-Mail"): (0.38292, 2.9e-4)}
+    for (metric, arm), (effect, p_value) in cells.items():
+        row = table.loc[(metric, arm, "unadjusted")]
+        assert (row["effect"], row["p_value"]) == (pytest.approx(effect, rel=1e-4), pytest.approx(p_value, rel=0.02))
+    assert table.loc[("capped", "Mens E-Mail", "unadjusted"), "cap"] == pytest.approx(243.66, abs=0.01)
+    assert table.loc["deleted", "effect"].isna().all()
+    looks = table.loc[("spend", "Womens E-Mail", "unadjusted_anytime")]
+    assert looks[["effect_low", "effect_high", "p_value"]].tolist() == pytest.approx([0.0046, 0.8442, 0.0446], abs=6e-5)
+
+
+def test_hillstrom_split_and_segments(customers, plan):
+    checks = trust.check_units(customers, plan).set_index("check_id")
+    assert float(checks.loc["sample_ratio", "observed"]) == pytest.approx(0.90369, abs=1e-4)
+    womens = segments.by_segment(customers, plan, metrics=["visit"]).query("arm == 'Womens E-Mail' and segment == 'womens'")
+    assert womens.set_index("value")["effect"].to_dict() == {"0": pytest.approx(0.0111, abs=1e-4), "1": pytest.approx(0.0731, abs=1e-4)}
+    assert womens["p_interaction"].iloc[0] == pytest.approx(4 * 2.8e-22, rel=0.05)
+
+
+def test_statsmodels_and_scipy_agree_on_hillstrom(customers, table):
+    from scipy.stats import ttest_ind
+    from statsmodels.regression.linear_model import OLS
+    from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
+
+    pair = customers[customers["arm"].isin(["No E-Mail", "Mens E-Mail"])]
+    arm, control = (pair.loc[pair["arm"] == name, "spend"] for name in ("Mens E-Mail", "No E-Mail"))
+    row = table.loc[("spend", "Mens E-Mail", "unadjusted")]
+    welch = CompareMeans(DescrStatsW(arm), DescrStatsW(control)).tconfint_diff(usevar="unequal")
+    assert row[["effect_low", "effect_high"]].tolist() == pytest.approx(welch, rel=1e-9)
+    assert row["p_value"] == pytest.approx(ttest_ind(arm, control, equal_var=False).pvalue, rel=1e-9)
+    is_mens = (pair["arm"] == "Mens E-Mail").to_numpy(dtype=float)
+    history = pair["history"].to_numpy() - pair["history"].mean()
+    fit = OLS(pair["spend"].to_numpy(), np.column_stack([np.ones(len(pair)), is_mens, history])).fit(cov_type="HC2")
+    adjusted = table.loc[("spend", "Mens E-Mail", "cuped")]
+    assert (adjusted["effect"], adjusted["se"]) == (pytest.approx(fit.params[1], rel=1e-4), pytest.approx(fit.bse[1], rel=1e-3))
+
+
+def test_tea_tasting_agrees_on_hillstrom(customers, table):
+    import pyarrow as pa
+    import tea_tasting as tt
+
+    pair = customers[customers["arm"].isin(["No E-Mail", "Mens E-Mail"])]
+    columns = ["spend", "visit", "history"]
+    frame = pa.table({name: pair[name].to_numpy(dtype=float) for name in columns} | {"variant": (pair["arm"] == "Mens E-Mail").to_numpy(dtype=int)})
+    word = "covariate" if "covariate" in inspect.signature(tt.Mean.__init__).parameters else "column_covariate"
+    found = tt.Experiment(spend=tt.Mean("spend"), adjusted=tt.Mean("spend", **{word: "history"}),
+                          per_visit=tt.RatioOfMeans("spend", "visit")).analyze(frame)
+    for name, key in (("spend", ("spend", "unadjusted")), ("adjusted", ("spend", "cuped")), ("per_visit", ("per_visit", "unadjusted"))):
+        ours, theirs = table.loc[(key[0], "Mens E-Mail", key[1])], found[name]
+        assert ours["effect"] == pytest.approx(theirs.effect_size, rel=1e-9)
+        assert ours["p_value"] == pytest.approx(theirs.pvalue, rel=1e-6)
+        assert ours["effect_low"] == pytest.approx(theirs.effect_size_ci_lower, rel=1e-6)
+
+
+def test_planned_customers_agree_with_statsmodels():
+    from statsmodels.stats.power import NormalIndPower, TTestIndPower
+
+    n = power.customers_needed(0.1, 1.0, alpha=0.05)
+    assert n == pytest.approx(2 * NormalIndPower().solve_power(0.1, alpha=0.05, power=0.8), abs=2)
+    assert power.power_of(0.1, np.sqrt(2 / 800), alpha=0.05) == pytest.approx(TTestIndPower().power(0.1, 800, 0.05), abs=1e-3)
+
+
+def test_holm_and_benjamini_hochberg_agree_with_statsmodels():
+    from statsmodels.stats.multitest import multipletests
+
+    p = np.random.default_rng(0).uniform(0, 0.1, 12)
+    np.testing.assert_allclose(readout.adjusted(p, "holm"), multipletests(p, method="holm")[1])
+    np.testing.assert_allclose(readout.adjusted(p, "bh"), multipletests(p, method="fdr_bh")[1])
+
+
+def test_anytime_interval_and_p_value_are_one():
+    z = sequential.critical(np.array([500, 5000, 50_000]), alpha=0.05, n_star=5000)
+    assert sequential.p_value(z, np.array([500, 5000, 50_000]), alpha=0.05, n_star=5000) == pytest.approx([0.05] * 3)
+    assert (z > 1.96).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(top=st.floats(-50, 50), below=st.floats(0.5, 50), top_variance=st.floats(0.001, 4), below_variance=st.floats(0.001, 4))
+def test_fieller_never_contradicts_the_difference(top, below, top_variance, below_variance):
+    half = 1.96
+    low, high = effects.fieller(*(np.array(each) for each in (top, top_variance, below, below_variance)), np.array(half))
+    is_apart = abs(top - below) > half * np.sqrt(top_variance + below_variance) * (1 + 1e-6)
+    is_close = abs(top - below) < half * np.sqrt(top_variance + below_variance) * (1 - 1e-6)
+    if np.isfinite(low):
+        assert low <= top / below - 1 <= high
+        assert not (is_apart and low < 0 < high) and not (is_close and not low < 0 < high)
+
+
+def test_quantiles_keep_their_promise():
+    rng = np.random.default_rng(8)
+    found = [effects.compare(*(effects.Estimate(np.array(800.0), *map(np.array, stats.quantile_of(np.sort(rng.gamma(2, 3, 800)), 0.9)))
+                               for _ in range(2)), alpha=0.05)["p_value"] for _ in range(1000)]
+    assert calibration.rate_row("A/A", "quantile", np.array(found) < 0.05, target=0.05)["is_accepted"]
+
+
+@pytest.fixture(scope="module")
+def rates():
+    return calibration.calibrate(1000, np.random.default_rng(11))
+
+
+def test_error_rates_lie_in_their_bands(rates):
+    assert rates.loc[~rates["is_accepted"], ["check", "scenario", "rate", "allowed_low", "allowed_high"]].to_dict("records") == []
+
+
+def test_every_error_rate_is_over_a_thousand_experiments(rates):
+    is_counted = ~rates["check"].str.contains("off-policy")
+    assert rates.loc[is_counted, "n_simulations"].min() >= 1000
+    assert {"A/A false positives", "coverage of the effect", "coverage of the lift", "false positives over 20 looks",
+            "power at the planned effect", "sample ratio mismatch found", "leaked arm found",
+            "guardrail at its margin passes", "verdict SHIP"} <= set(rates["check"])
+
+
+def test_relabelled_hillstrom_finds_nothing(customers):
+    sample = customers[customers["arm"] != "Mens E-Mail"].head(20_000)
+    rows = calibration.relabelled_rows(sample, ["visit", "spend"], 1000, np.random.default_rng(12))
+    assert rows["is_accepted"].all(), rows[["check", "scenario", "rate"]].to_dict("records")
+
+
+def test_relabelled_small_arm_errs_and_is_flagged(customers):
+    spend = customers["spend"].to_numpy(dtype=float)[:20_000]
+    p = calibration.relabelled(spend, 300, np.random.default_rng(13), share=0.01)["p_value"]
+    assert (p < 0.05).mean() > 0.1
+    arm = np.where(np.arange(len(spend)) % 100 == 0, "new", "old")
+    small = parse({"experiment_id": "x", "control": "old", "expected_shares": {"old": 0.99, "new": 0.01}, "metrics": {"spend": {"role": "success"}}})
+    checks = trust.check_units(pd.DataFrame({"customer_id": range(len(spend)), "arm": arm, "spend": spend}), small)
+    assert checks.set_index("check_id").loc["skew_spend", "status"] == "warn"
