@@ -17,6 +17,9 @@ from reclib.sources.storefront.policies import Policy
 from reclib.sources.storefront.world import World
 
 
+_SHOWN = ("clicks", "orders", "revenue", "contribution", "opted_out", "complaints")
+
+
 def true_outcomes(policy: str | pd.DataFrame | Mapping, *, params: dict, n_days: int = 28,
                   assignments: pd.DataFrame | None = None, changes: dict | None = None,
                   price_factor: np.ndarray | None = None) -> pd.DataFrame:
@@ -74,6 +77,20 @@ def value_of(outcomes: pd.DataFrame, metric: str) -> float:
     if metric not in totals.METRICS:
         raise ValueError(f"metric == {metric!r}, must be one of {sorted([*totals.METRICS, *totals.RATIOS])}.")
     return float(np.round(outcomes[metric].astype(float).sum(), 6) / len(outcomes))
+
+
+def means(worlds: Mapping[str, pd.DataFrame], *, metrics: tuple[str, ...] = _SHOWN) -> pd.DataFrame:
+    """Put the true means of several worlds side by side, one row a policy, one column a metric."""
+    rows = [{"policy": name} | {metric: value_of(outcomes, metric) for metric in metrics} for name, outcomes in worlds.items()]
+    return pd.DataFrame(rows)
+
+
+def effect_sentence(worlds: Mapping[str, pd.DataFrame], treatment: str, control: str, metric: str, *, currency: str) -> str:
+    """Say what launching a policy is truly worth against another."""
+    new, old = (value_of(worlds[name], metric) for name in (treatment, control))
+    unit = f" {currency}" if metric in ("revenue", "contribution", "returned", "aov") else ""
+    share = f" ({new / old - 1:+.1%})" if old else ""
+    return f"In truth, launching {treatment} to everybody instead of {control} changes {metric} by {new - old:+.2f}{unit} a customer{share}."
 
 
 def p_response(pairs: pd.DataFrame, params: dict) -> pd.DataFrame:
