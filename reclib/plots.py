@@ -124,10 +124,8 @@ def weekly(counts: pd.DataFrame) -> Figure:
     order = counts.groupby("what")["n"].sum().sort_values(ascending=False, kind="stable").index if len(counts) else []
     for index, what in enumerate(order):
         group, colour = counts[counts["what"] == what], PALETTE[index % len(PALETTE)]
-        marker = MARKERS[index % len(MARKERS)]
-        axes.plot(group["week"], group["n"], color=colour, linewidth=1.4, label=what)
-        whole, part = group[group["is_whole"]], group[~group["is_whole"]]
-        axes.plot(whole["week"], whole["n"], marker, color=colour, markersize=4)
+        marker, part = MARKERS[(index + index // len(PALETTE)) % len(MARKERS)], group[~group["is_whole"]]
+        axes.plot(group["week"], group["n"], color=colour, marker=marker, markersize=4, linewidth=1.4, label=what)
         axes.plot(part["week"], part["n"], marker, color=colour, markersize=5, markerfacecolor="white")
     if len(counts):
         axes.set_yscale("log")

@@ -84,13 +84,12 @@ def _leave_out(lines: pd.DataFrame, products: pd.DataFrame) -> tuple[pd.DataFram
     is_empty = ~is_fuel & ~is_untyped & (lines["quantity"] == 0).to_numpy()
     share = lines.loc[is_fuel, "sales_value"].sum() / max(lines["sales_value"].sum(), 1)
     sentences = [
-        f"{is_fuel.sum():,} lines of fuel, coupons and miscellaneous items ({100 * share:.1f} % of sales) are left out: "
-        "their quantities are no counts of goods.",
+        f"{is_fuel.sum():,} lines of fuel, coupons and miscellaneous items ({100 * share:.1f} % of sales) are left out.",
         f"{is_untyped.sum():,} lines of products without a type are left out.",
         f"{is_empty.sum():,} lines with quantity 0 are left out.",
         "Times are taken as UTC; the source names no time zone.",
-        f"Price is the median unit price paid in the last {PRICE_DAYS} days, else over the whole time; "
-        "discount is the shop's own (loyalty card and matched coupons).",
+        f"Price is the median unit price paid in the last {PRICE_DAYS} days, else over the whole time.",
+        "Discount is the shop's own: loyalty card and matched coupons; manufacturers' coupons stand apart.",
         f"An item is on promotion where more than half of its lines in the last {PROMOTION_DAYS} days carry a discount.",
     ]
     return lines[~(is_fuel | is_untyped | is_empty)], sentences

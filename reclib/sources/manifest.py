@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from reclib import schema
 from reclib.sources import source
@@ -207,7 +214,7 @@ def read(path: Path) -> Manifest:
         text = path.read_text("utf-8-sig")
         node = yaml.compose(text, Loader=_Loader)
         lines = _lines(node, faults)
-        record = yaml.load(text, Loader=_Loader)  # noqa: S506 - _Loader is a SafeLoader
+        record = yaml.load(text, Loader=_Loader)
     except UnicodeDecodeError as error:
         faults, record, lines = [source.fault(FILE, "", f"is not UTF-8 text ({error.reason} at byte {error.start})")], None, {}
     except yaml.YAMLError as error:

@@ -61,7 +61,7 @@ def contracts_sentence(checked: pd.DataFrame) -> str:
     """Say whether the contracts hold."""
     broken = checked.loc[checked["n_faults"] > 0, "table"].tolist()
     if broken:
-        return f"{_listed(broken)} {'break' if len(broken) > 1 else 'breaks'} the contract, {checked['n_faults'].sum()} faults in all."
+        return f"{_listed(broken)} {'break' if len(broken) > 1 else 'breaks'} the contract, with {checked['n_faults'].sum()} {_plural('fault', int(checked['n_faults'].sum()))} in all."
     return (f"{_all(len(checked))} contract{'s hold' if len(checked) > 1 else ' holds'}: "
             f"{checked['columns_checked'].sum()} columns checked, keys unique, no fault.")
 
@@ -112,7 +112,8 @@ def weekly_sentence(counts: pd.DataFrame) -> str:
     """Say how steady the main kind of event is over whole weeks."""
     if counts.empty:
         return "Nothing in this source has a time, so there is no course over weeks."
-    what = counts.groupby("what")["n"].sum().sort_index().idxmax()
+    there = set(counts["what"])
+    what = next((act for act in ACTS if act in there), counts.groupby("what")["n"].sum().sort_index().idxmax())
     whole = counts[(counts["what"] == what) & counts["is_whole"]]
     if len(whole) < 2:
         total = counts.loc[counts["what"] == what, "n"].sum()
@@ -127,7 +128,7 @@ def main_act(tables: dict[str, pd.DataFrame]) -> str:
     """The strongest kind of event there is: purchase, rating, click, ...; `impression` of a log; else empty."""
     if "events" in tables:
         there = set(tables["events"]["event_type"].unique())
-        return next((act for act in ACTS if act in there), str(sorted(map(str, there))[0]) if there else "")
+        return next((act for act in ACTS if act in there), min(map(str, there), default=""))
     return "impression" if "logged_deliveries" in tables else ""
 
 
@@ -152,9 +153,11 @@ def popularity_sentence(popular: pd.DataFrame, tables: dict[str, pd.DataFrame]) 
     top = max(n_items // 100, 1)
     n_half = int((popular["cumulative_share"] < 0.5).sum()) + 1
     n_rare = int((popular["n"] < RARE).sum())
+    blind = f"{report.percent(n_rare / n_items)} of items have fewer than {RARE}: there collaborative filtering is nearly blind"
+    tail = blind if n_rare else f"none has fewer than {RARE}"
     whose = f"The top {top:,} of {n_items:,} items take" if top > 1 else f"The first of {n_items:,} items takes"
-    return (f"{whose} {report.percent(popular['cumulative_share'].iloc[top - 1])} of {noun}, {n_half:,} take half, and "
-            f"{report.percent(n_rare / n_items)} of items have fewer than {RARE}: there collaborative filtering is nearly blind.")
+    return (f"{whose} {report.percent(popular['cumulative_share'].iloc[top - 1])} of {noun}, {n_half:,} "
+            f"{'take' if n_half > 1 else 'takes'} half, and {tail}.")
 
 
 def repeats(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
@@ -201,12 +204,11 @@ def discounts(tables: dict[str, pd.DataFrame], *, by: str = "category") -> pd.Da
 
     Returns:
         `by`, n_lines, value, discounted_share (of lines), discount_share (of list value), and a first row `all`;
-        empty where the events have no `discount` and `list_value`.
+        empty where neither the events have `discount` and `list_value` nor the items a `list_price`.
     """
-    events = tables.get("events", pd.DataFrame())
-    if not {"discount", "list_value"} <= set(events.columns):
+    lines = _listed_lines(tables)
+    if lines.empty:
         return pd.DataFrame(columns=[by, "n_lines", "value", "discounted_share", "discount_share"])
-    lines = events.loc[events["event_type"] == "purchase", ["item_id", "value", "discount", "list_value"]]
     items = tables.get("items", pd.DataFrame({"item_id": []}))
     of = items.set_index("item_id")[by] if by in items else pd.Series(dtype="str")
     marked = lines.assign(**{by: lines["item_id"].map(of).astype("object").fillna("no " + by)}, is_on=lines["discount"] > 0)
@@ -252,6 +254,22 @@ def verdict_sentence(tables: dict[str, pd.DataFrame], facts: dict) -> str:
                                           ("stock", facts.get("stock_is_known"))) if not is_known]
     without = f", without {_listed(cannot)}" if cannot and "items" in tables else ""
     return f"{facts['name']} feeds {_listed(can) or 'no layer by itself'}{without}."
+
+
+def _listed_lines(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Purchase lines with item_id, value, discount and list_value; the list value from the catalogue where lines lack it."""
+    columns = ["item_id", "value", "discount", "list_value"]
+    events, items = tables.get("events", pd.DataFrame()), tables.get("items", pd.DataFrame())
+    if "event_type" not in events:
+        return pd.DataFrame(columns=columns)
+    lines = events[events["event_type"] == "purchase"]
+    if {"discount", "list_value"} <= set(events.columns):
+        return lines[columns]
+    if "list_price" not in items or "quantity" not in events or not pd.api.types.is_numeric_dtype(items["list_price"]):
+        return pd.DataFrame(columns=columns)
+    listed = lines["item_id"].map(items.set_index("item_id")["list_price"]) * lines["quantity"]
+    discount = (listed - lines["value"]).round(2).clip(lower=0)
+    return lines.assign(list_value=listed, discount=discount).dropna(subset=["discount", "value"])[columns]
 
 
 def _discounts_of(grouped: pd.api.typing.DataFrameGroupBy) -> pd.DataFrame:
