@@ -81,6 +81,7 @@ class Plan:
         relaxed: soft row rules that yielded, with the number of customers for whom they did.
         yielded: mark of the pairs that are allowed because a soft rule yielded.
         is_added: mark of the pairs that only a pin brought in: they rank last and are worth nothing.
+        bonus: what the problem adds to the value of pinned pairs so that they come first.
     """
 
     policy: str
@@ -101,6 +102,7 @@ class Plan:
     relaxed: dict[str, int]
     yielded: np.ndarray
     is_added: np.ndarray
+    bonus: float
 
     @property
     def value(self) -> float:
@@ -172,11 +174,13 @@ def draft_of(ranked: pd.DataFrame, case: Case, policy: str, *, without: str | No
     score = np.where(is_open, np.where(score >= 0, score + FILL, score), -np.inf)
     penalty = _penalty(case, rules, score)
     score = np.where(is_open, np.round(score - penalty, 9), -np.inf)
-    problem = _problem(case, rules, score, columns["p_response"])
+    bonus = PIN_BONUS * float(np.max(score[np.isfinite(score)], initial=1.0))
+    problem = _problem(case, rules, score, columns["p_response"], bonus)
     empty = np.zeros(len(first), dtype="int64")
     return Plan(policy=policy, is_ranked=is_ranked, first=first, score=score, penalty=penalty, position=empty,
                 state=np.full(len(first), "", dtype=object), blame=empty - 1, problem=problem, found=None,
-                is_pinned=empty > 0, relaxed=relaxed, yielded=yielded, is_added=is_ranked & ~by_ranking, **columns)
+                is_pinned=empty > 0, relaxed=relaxed, yielded=yielded, is_added=is_ranked & ~by_ranking,
+                bonus=bonus, **columns)
 
 
 def allocate(problem: allocation.Problem, *, seed: int = 0, method: str = "auto") -> allocation.Allocation:
@@ -192,7 +196,7 @@ def allocate(problem: allocation.Problem, *, seed: int = 0, method: str = "auto"
 def settle(case: Case, draft: Plan, found: allocation.Allocation) -> Plan:
     """Complete a draft with its slates: slots, pins, and the one state that each pair ends in."""
     rules = case.live(draft.policy)
-    wanted = _wanted_slots(case, rules)
+    wanted = wanted_slots(case, rules)
     table = np.zeros(draft.problem.item.shape, dtype="int64")
     table[draft.problem.pair_row, draft.problem.pair_column] = wanted
     position = draft.problem.of_pairs(slates.place_pins(found.position.astype("int64"), table))
@@ -282,7 +286,8 @@ def _pin_keys(rule: Pin, world: World) -> np.ndarray:
     return np.flatnonzero(wanted).astype("int64") * len(world.items) + code
 
 
-def _wanted_slots(case: Case, rules: list[Rule]) -> np.ndarray:
+def wanted_slots(case: Case, rules: list[Rule]) -> np.ndarray:
+    """The slot that a live pin asks for, one entry a pair; 0 where none does, the first pin wins."""
     wanted = np.zeros(len(case.pairs), dtype="int64")
     for rule in reversed([rule for rule in rules if isinstance(rule, Pin)]):
         wanted[case.pins[rule.id]] = rule.position
@@ -312,12 +317,12 @@ def _penalty(case: Case, rules: list[Rule], score: np.ndarray) -> np.ndarray:
                                    n_customers=len(case.world.customers), n_items=len(case.world.items))
     total = np.zeros(framed.item.shape)
     for rule in mmr:
-        features = np.column_stack([_groups(case.world, name) for name in rule.fields])
+        features = np.column_stack([groups(case.world, name) for name in rule.fields])
         total += slates.mmr_penalty(framed.item, framed.value, features, weight=rule.weight, depth=max(MMR_DEPTH, case.k))
     return np.round(framed.of_pairs(total), 6)
 
 
-def _groups(world: World, name: str) -> np.ndarray:
+def groups(world: World, name: str) -> np.ndarray:
     """Codes of an item field's values; -1 where missing."""
     values, codes = level(world, name)
     if codes != "item":
@@ -325,7 +330,7 @@ def _groups(world: World, name: str) -> np.ndarray:
     return pd.factorize(values, sort=True)[0]
 
 
-def _members(world: World, condition: object) -> np.ndarray:
+def members(world: World, condition: object) -> np.ndarray:
     """Items for which a condition on item fields is known to hold."""
     if condition is None:
         return np.ones(len(world.items), dtype=bool)
@@ -339,10 +344,10 @@ def _item_level(world: World, name: str) -> pd.Series:
     return values
 
 
-def _problem(case: Case, rules: list[Rule], score: np.ndarray, p_response: np.ndarray) -> allocation.Problem:
-    wanted = _wanted_slots(case, rules)
-    top = float(np.max(score[np.isfinite(score)], initial=1.0))
-    value = np.where((wanted > 0) & np.isfinite(score), score + PIN_BONUS * max(top, 1.0), score)
+def _problem(case: Case, rules: list[Rule], score: np.ndarray, p_response: np.ndarray,
+             bonus: float) -> allocation.Problem:
+    wanted = wanted_slots(case, rules)
+    value = np.where((wanted > 0) & np.isfinite(score), score + bonus, score)
     n_slots = len(case.world.customers) * case.k
     return allocation.from_pairs(
         case.pairs.customer, case.pairs.item, value, k=case.k, n_customers=len(case.world.customers),
@@ -364,10 +369,10 @@ def _capacity(case: Case, rules: list[Rule]) -> np.ndarray:
 
 def _quota(world: World, rule: Rule) -> allocation.Quota | None:
     if isinstance(rule, SlateQuota):
-        group = np.where(_members(world, rule.when), _groups(world, rule.field), -1)
+        group = np.where(members(world, rule.when), groups(world, rule.field), -1)
         return allocation.Quota(rule.id, group, rule.max)
     if isinstance(rule, Diversity) and rule.method == "max_similar":
-        codes = pd.DataFrame({name: _groups(world, name) for name in rule.fields})
+        codes = pd.DataFrame({name: groups(world, name) for name in rule.fields})
         group = codes.groupby(rule.fields).ngroup().to_numpy()
         return allocation.Quota(rule.id, np.where((codes < 0).any(axis=1), -1, group), rule.max)
     return None
@@ -383,7 +388,7 @@ def _row(world: World, rule: Rule, n_slots: int) -> allocation.Row | None:
         rate = rate.fillna(rate.min() if rule.on_missing == "block" and rate.notna().any() else rule.min)
         return allocation.margin_floor(rule.id, price, rate.to_numpy("float64"), rule.min, **options)
     if isinstance(rule, MinExposure):
-        is_member = _members(world, rule.when)
+        is_member = members(world, rule.when)
         if rule.placements is not None:
             return allocation.min_exposure(rule.id, is_member, rule.placements, **options)
         return allocation.min_share(rule.id, is_member, rule.share, of=rule.of, n_slots=n_slots, **options)
@@ -392,7 +397,7 @@ def _row(world: World, rule: Rule, n_slots: int) -> allocation.Row | None:
 
 def _cost(world: World, rule: Budget) -> np.ndarray:
     """What each item costs; a missing cost counts as the dearest known one where missing data blocks, else as nothing."""
-    is_member = _members(world, rule.when)
+    is_member = members(world, rule.when)
     if rule.cost is None:
         return np.where(is_member, rule.times, 0.0)
     cost = _item_level(world, rule.cost).astype("float64")

@@ -3,6 +3,7 @@
 A field is found in this order: pair state (worked out of events), the item's columns, the customer's columns.
 State fields, all as of a moment and nothing after it:
 
+    is_personal                                                only sources that look at the customer found the pair
     days_since_bought, days_since_seen, days_since_dismissed   days since the last such event of the pair
     n_bought_<d>d, n_seen_<d>d, n_dismissed_<d>d               such events of the pair in the last d days
     is_new_to_customer                                         the customer never bought the item
@@ -31,7 +32,7 @@ _TYPES = {"bought": ("purchase",), "seen": ("impression",), "dismissed": ("dismi
 _SINCE = re.compile(r"days_since_(bought|seen|dismissed)$")
 _COUNT = re.compile(r"n_(bought|seen|dismissed)_(\d+)d$")
 _CONTACTS = re.compile(r"n_contacts_(\d+)d$")
-_PLAIN = ("is_new_to_customer", "days_since_contact", "days_since_launch", "is_on_sale", "margin_rate", "is_opted_out")
+_PLAIN = ("is_new_to_customer", "is_personal", "days_since_contact", "days_since_launch", "is_on_sale", "margin_rate", "is_opted_out")
 _DAY = np.timedelta64(1, "D")
 
 
@@ -46,6 +47,7 @@ class World:
         events: events up to `as_of` with `item_code`, `customer_code`, `event_type`, `at`.
         has_customers: the source has a customers table.
         memory: fields worked out so far.
+        event_types: types of event that the source logs; narrower than `events` where one customer is looked at.
     """
 
     items: pd.DataFrame
@@ -54,6 +56,7 @@ class World:
     events: pd.DataFrame
     has_customers: bool = True
     memory: dict = field(default_factory=dict, repr=False)
+    event_types: tuple[str, ...] = ()
 
     def code_items(self, ids: pd.Series) -> np.ndarray:
         """Item codes of ids; -1 where the catalogue has no such item."""
@@ -81,8 +84,7 @@ class Pairs:
         Raises:
             KeyError: there is no such field; the sentence says why.
         """
-        pair_level = _SINCE.match(name) or _COUNT.match(name) or name == "is_new_to_customer"
-        if pair_level:
+        if is_pair_level(name):
             return _pair_state(self, name)
         values, codes = level(self.world, name)
         return values.take(self.item if codes == "item" else self.customer).reset_index(drop=True)
@@ -93,7 +95,8 @@ class Pairs:
 
 
 def build(items: pd.DataFrame, customers: pd.DataFrame | None, events: pd.DataFrame, *, as_of: str | pd.Timestamp,
-          customer_ids: pd.Series, item_ids: pd.Series | None = None) -> World:
+          customer_ids: pd.Series, item_ids: pd.Series | None = None, candidates: pd.DataFrame | None = None,
+          everyone: list[str] | None = None, event_types: list[str] | None = None) -> World:
     """Gather what rules may know.
 
     Args:
@@ -103,6 +106,9 @@ def build(items: pd.DataFrame, customers: pd.DataFrame | None, events: pd.DataFr
         as_of: the moment of the decision.
         customer_ids: customers that are decided for.
         item_ids: further items that are ranked but not in `items`.
+        candidates: the `candidates` table, which tells personal finds from those that everyone is offered.
+        everyone: sources that offer everyone the same, where the candidates are of few customers.
+        event_types: types that the source logs, where the events are of few customers.
     """
     moment = pd.Timestamp(as_of)
     moment = moment.tz_localize("UTC") if moment.tzinfo is None else moment
@@ -117,21 +123,34 @@ def build(items: pd.DataFrame, customers: pd.DataFrame | None, events: pd.DataFr
         goods = items if not len(strangers) else pd.concat([items, strangers.to_frame()], ignore_index=True)
     goods = goods.sort_values("item_id", ignore_index=True)
     world = World(goods, people, moment, pd.DataFrame(), customers is not None)
-    return replace(world, events=_known_events(world, events))
+    known = _known_events(world, events)
+    types = event_types if event_types is not None else sorted(known["event_type"].astype("str").unique())
+    world = replace(world, events=known, event_types=tuple(types))
+    if candidates is not None:
+        world.memory["everyone"] = _for_everyone(candidates) if everyone is None else list(everyone)
+        world.memory["is_personal"] = _personal(world, candidates)
+    return world
 
 
 def fault(world: World, name: str) -> str | None:
     """Why a field cannot be had in this source, or None where it can."""
     if match := (_SINCE.match(name) or _COUNT.match(name)):
         types = _TYPES[match[1]]
-        return None if world.events["event_type"].isin(types).any() else f"no events of type {', '.join(types)}"
+        return None if set(types) & set(world.event_types) else f"no events of type {', '.join(types)}"
+    if name == "is_personal":
+        return None if name in world.memory else "no candidates"
     if name == "is_new_to_customer":
-        return None if (world.events["event_type"] == "purchase").any() else "no events of type purchase"
+        return None if "purchase" in world.event_types else "no events of type purchase"
     try:
         level(world, name)
     except KeyError as error:
         return str(error.args[0])
     return None
+
+
+def is_pair_level(name: str) -> bool:
+    """Whether a field belongs to the pair, not to the item or the customer alone."""
+    return bool(_SINCE.match(name) or _COUNT.match(name) or name in ("is_new_to_customer", "is_personal"))
 
 
 def is_known_name(name: str, world: World | None = None) -> bool:
@@ -210,7 +229,7 @@ def _customer_state(world: World, name: str) -> pd.Series:
             raise KeyError("no column opted_out_at")
         return world.customers["opted_out_at"] <= world.as_of
     seen = world.events[world.events["event_type"] == "impression"]
-    if not len(seen):
+    if "impression" not in world.event_types:
         raise KeyError("no events of type impression")
     n = len(world.customers)
     if name == "days_since_contact":
@@ -225,19 +244,17 @@ def _pair_state(pairs: Pairs, name: str) -> np.ndarray:
     world = pairs.world
     if why := fault(world, name):
         raise KeyError(why)
-    keys, values, empty = _by_pair(world, name)
+    keys, values, empty = world.memory[name] if name in world.memory else _by_pair(world, name)
     wanted = pairs.customer.astype("int64") * len(world.items) + pairs.item
     at = np.minimum(np.searchsorted(keys, wanted), max(len(keys) - 1, 0))
     found = values[at] if len(keys) else np.full(len(wanted), empty)
     is_there = keys[at] == wanted if len(keys) else np.zeros(len(wanted), dtype=bool)
     found = np.where(is_there, found, empty)
-    return found == 0 if name == "is_new_to_customer" else found
+    return found == 0 if name in ("is_new_to_customer", "is_personal") else found
 
 
 def _by_pair(world: World, name: str) -> tuple[np.ndarray, np.ndarray, float]:
     """Sorted pair keys with their value, and the value of all other pairs."""
-    if name in world.memory:
-        return world.memory[name]
     since, count = _SINCE.match(name), _COUNT.match(name)
     kind = since[1] if since else count[1] if count else "bought"
     events = world.events[world.events["event_type"].isin(_TYPES[kind])]
@@ -251,6 +268,21 @@ def _by_pair(world: World, name: str) -> tuple[np.ndarray, np.ndarray, float]:
         made = keys, np.bincount(code, minlength=len(keys)).astype("float64"), 0.0
     world.memory[name] = made
     return made
+
+
+def _for_everyone(candidates: pd.DataFrame) -> list[str]:
+    """Sources that offer everyone the same: their score of an item never depends on the customer."""
+    scores = candidates[["source", "item_id", "source_score"]].drop_duplicates()
+    per_item = scores.groupby(["source", "item_id"], observed=True).size().groupby(level=0, observed=True).max()
+    return sorted(map(str, per_item.index[per_item == 1]))
+
+
+def _personal(world: World, candidates: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, float]:
+    """Pairs that such a source found."""
+    shared = candidates[candidates["source"].isin(world.memory["everyone"])]
+    customer, item = world.code_customers(shared["customer_id"]), world.code_items(shared["item_id"])
+    keys = np.unique((customer.astype("int64") * len(world.items) + item)[(customer >= 0) & (item >= 0)])
+    return keys, np.ones(len(keys)), 0.0
 
 
 def _days_since(world: World, code: np.ndarray, at: np.ndarray, n: int) -> np.ndarray:

@@ -11,6 +11,7 @@ import pandas as pd
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
+from reclib import store
 from reclib.rules.conditions import Condition, Scalar, fields
 
 PRECEDENCE = (
@@ -339,6 +340,16 @@ def load(path: str | Path) -> list[Rule]:
     if not path.exists():
         raise RuleError(f"rules: no file {path}; give the path of a YAML file with a list under 'rules'.")
     return parse(path.read_text(), name=path.name)
+
+
+def choose(rules_file: str, source: dict) -> Path:
+    """The rule file to use: the one that is named, else the source's own, else the default.
+
+    A name without a folder is looked up in `notebooks/scenarios/`.
+    """
+    named = rules_file or source.get("rules_path") or "rules.yaml"
+    path = Path(named)
+    return path if path.is_absolute() or path.exists() else store.project() / "notebooks" / "scenarios" / named
 
 
 def parse(text: str, *, name: str = "rules") -> list[Rule]:

@@ -1,0 +1,135 @@
+"""Decision diff: two policies, or two rule files, over the same customers: who sees something else, and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from reclib.report import number, percent
+from reclib.rules import pairs as fields_of
+from reclib.rules.decide import Case, Plan
+
+LAYERS = ("candidates", "ranking", "filters", "slates and limits")
+
+
+@dataclass(frozen=True)
+class Diff:
+    """What changes from one decision to another.
+
+    Attributes:
+        measures: one row a measure: measure, before, after, change.
+        layers: one row a layer: layer, n_customers whose slates first part there.
+        customers: one row a changed customer: customer_id, layer, n_new (items new in the slate), value_change.
+        n_customers: customers that were decided for.
+    """
+
+    measures: pd.DataFrame
+    layers: pd.DataFrame
+    customers: pd.DataFrame
+    n_customers: int
+
+
+def decision_diff(before: tuple[Case, Plan], after: tuple[Case, Plan]) -> Diff:
+    """Compare two decisions over the same customers and items.
+
+    The first layer that differs for a customer: the pairs that are ranked, their order, the pairs that the filters
+    leave, or else slate rules and shared limits.
+
+    Args:
+        before: a case and one of its plans.
+        after: another plan of the same case, or one of another case of the same world.
+
+    Raises:
+        ValueError: the two were decided for different customers.
+    """
+    world = before[0].world
+    if not before[0].world.customers["customer_id"].equals(after[0].world.customers["customer_id"]):
+        raise ValueError("decision_diff: the two were decided for different customers; prepare both with the same world.")
+    old, new = _keyed(*before), _keyed(*after)
+    n = len(world.customers)
+    changed = _differs(old, new, n, lambda side: side.loc[side["position"] > 0, ["key", "position"]])
+    layer = np.full(n, len(LAYERS) - 1)
+    looks = (lambda side: side.loc[~side["is_added"], ["key"]], lambda side: side.loc[~side["is_added"], ["key", "rank"]],
+             lambda side: side.loc[side["is_allowed"], ["key"]])
+    for place in reversed(range(len(looks))):
+        layer[_differs(old, new, n, looks[place])] = place
+    rows = np.flatnonzero(changed)
+    people = pd.DataFrame({
+        "customer_id": world.customers["customer_id"].take(rows).reset_index(drop=True),
+        "layer": np.array(LAYERS, dtype=object)[layer[rows]], "n_new": _n_new(old, new, n)[rows],
+        "value_change": np.round(_value(new, n) - _value(old, n), 4)[rows]})
+    counts = pd.DataFrame({"layer": LAYERS, "n_customers": [int((layer[rows] == place).sum()) for place in range(len(LAYERS))]})
+    order = people.sort_values(["n_new", "value_change", "customer_id"], ascending=[False, True, True], ignore_index=True)
+    return Diff(_measures(before, after), counts, order, n)
+
+
+def sentence(diff: Diff) -> str:
+    """Say how many customers see something else, where it starts, and what it does to value and repetition."""
+    n = len(diff.customers)
+    if not n:
+        return f"All {diff.n_customers:,} customers see the same."
+    top = diff.layers.sort_values(["n_customers", "layer"], ascending=[False, True]).iloc[0]
+    value = diff.measures.set_index("measure").loc["predicted value"]
+    moved = (value["after"] / value["before"] - 1) if value["before"] else np.nan
+    return (f"{n:,} of {diff.n_customers:,} customers see something else ({percent(n / max(diff.n_customers, 1))}), "
+            f"{int(top['n_customers']):,} of them first because of {top['layer']}; predicted value goes from {number(value['before'])} to "
+            f"{number(value['after'])} ({'+' if moved >= 0 else ''}{percent(moved)}).")
+
+
+def _keyed(case: Case, plan: Plan) -> pd.DataFrame:
+    rows = np.flatnonzero(plan.is_ranked)
+    return pd.DataFrame({
+        "key": case.key[rows], "customer": case.pairs.customer[rows], "item": case.pairs.item[rows], "rank": plan.rank[rows],
+        "is_added": plan.is_added[rows], "is_allowed": plan.first[rows] < 0, "position": plan.position[rows],
+        "money": plan.money[rows]})
+
+
+def _differs(old: pd.DataFrame, new: pd.DataFrame, n: int, look) -> np.ndarray:
+    """Customers for whom a view of the two decisions is not the same set of rows."""
+    mine, theirs = look(old), look(new)
+    both = mine.merge(theirs, how="outer", indicator=True)
+    odd = both.loc[both["_merge"] != "both", "key"]
+    marked = np.zeros(n, dtype=bool)
+    customer = pd.concat([old, new]).drop_duplicates("key").set_index("key")["customer"]
+    marked[customer.reindex(odd.unique()).to_numpy(dtype="int64")] = True
+    return marked
+
+
+def _n_new(old: pd.DataFrame, new: pd.DataFrame, n: int) -> np.ndarray:
+    fresh = new[(new["position"] > 0) & ~new["key"].isin(old.loc[old["position"] > 0, "key"])]
+    return np.bincount(fresh["customer"], minlength=n)
+
+
+def _value(side: pd.DataFrame, n: int) -> np.ndarray:
+    shown = side[side["position"] > 0]
+    return np.bincount(shown["customer"], weights=shown["money"], minlength=n)
+
+
+def _measures(before: tuple[Case, Plan], after: tuple[Case, Plan]) -> pd.DataFrame:
+    old, new = _measured(*before), _measured(*after)
+    return pd.DataFrame([{"measure": name, "before": old[name], "after": new[name], "change": round(new[name] - old[name], 6)}
+                         for name in old if name in new])
+
+
+def _measured(case: Case, plan: Plan) -> dict[str, float]:
+    shown = plan.position > 0
+    item, p = case.pairs.item[shown], plan.p_response[shown]
+    counts = np.sort(np.bincount(item, minlength=len(case.world.items)))
+    n = len(counts)
+    made = {"predicted value": plan.money[shown].sum(), "expected responses": p.sum(), "slots filled": float(shown.sum()),
+            "customers with a slate": float(len(np.unique(case.pairs.customer[shown])))}
+    if not fields_of.fault(case.world, "margin_rate"):
+        price = case.world.items["price"].fillna(0.0).to_numpy("float64")[item] * p
+        rate = fields_of.level(case.world, "margin_rate")[0].fillna(0.0).to_numpy("float64")[item]
+        made["margin rate of expected sales"] = (price * rate).sum() / price.sum() if price.sum() else 0.0
+    if not fields_of.fault(case.world, "stock_on_hand"):
+        stock = fields_of.level(case.world, "stock_on_hand")[0].fillna(0).to_numpy("float64")[item]
+        made["share of slots on items with under 10 in stock"] = float((stock < 10).mean()) if len(stock) else 0.0
+    made["different items shown"] = float((counts > 0).sum())
+    made["exposure Gini"] = float(((2 * np.arange(1, n + 1) - n - 1) * counts).sum() / (n * counts.sum())) if counts.sum() else 0.0
+    for name, measure in (("n_seen_7d", "share of slots seen this week"), ("n_bought_28d", "share of slots bought in 28 days")):
+        if not fields_of.fault(case.world, name):
+            made[measure] = float((case.pairs.column(name)[shown] > 0).mean()) if shown.any() else 0.0
+    return {name: round(float(value), 6) for name, value in made.items()}

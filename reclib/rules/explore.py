@@ -1,0 +1,75 @@
+"""What moves under the sliders of the rules page: thresholds, and with them slates, value and prices."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from reclib import plots
+from reclib.report import percent
+from reclib.rules import pairs as fields_of
+from reclib.rules import slates
+from reclib.rules.decide import Case, Plan, groups, reduced
+
+
+class Desk:
+    """A sample of customers, ready to be decided again in a moment at tonight's prices of the shared limits.
+
+    Attributes:
+        controls: name -> (lowest, highest, step, start) of the thresholds that this source can move.
+    """
+
+    def __init__(self, case: Case, plan: Plan, *, n_sample: int = 800, seed: int = 0) -> None:
+        n = len(case.world.customers)
+        rows = np.arange(n) if n <= n_sample else np.sort(np.random.default_rng(seed).choice(n, n_sample, replace=False))
+        self._plan, self._k, self._rows = plan, case.k, rows
+        price = reduced(case, plan)[0]
+        self._item = plan.problem.item[rows]
+        self._net = self._table(np.where(np.isfinite(plan.score), plan.score - price, -np.inf), -np.inf)
+        self._worth, self._price = self._table(plan.priority, 0.0), self._table(price, 0.0)
+        self._columns, self.controls = {}, {}
+        for name, control in {"margin_rate": (0.0, 0.4, 0.01, 0.0), "stock_on_hand": (0, 60, 3, 0)}.items():
+            if not fields_of.fault(case.world, name):
+                values = np.nan_to_num(np.asarray(case.pairs.column(name), dtype="float64"), nan=-1.0)
+                self._columns[name], self.controls[f"least_{name}"] = self._table(values, -1.0), control
+        self._groups = groups(case.world, "category") if not fields_of.fault(case.world, "category") else None
+        if self._groups is not None:
+            self.controls["most_of_a_category"] = (1, case.k, 1, min(2, case.k))
+        self._base = self._decided(**{name: control[3] for name, control in self.controls.items()})
+
+    def draw(self, **values: float) -> tuple[Figure, str]:
+        """Decide the sample again under these thresholds; draw value, fill and variety beside the start."""
+        now = self._decided(**values)
+        shares = {name: now[name] / self._base[name] if self._base[name] else 0.0 for name in now}
+        fig, axes = plots.figure(title="The sample's slates under these thresholds", x="of the start (%)", y="", height=2.6)
+        names = list(shares)[::-1]
+        axes.barh(names, [100 * shares[name] for name in names], color=plots.PALETTE[0], height=0.6)
+        axes.axvline(100, color=plots.GREY, linewidth=1)
+        axes.grid(axis="y", visible=False)
+        said = ", ".join(f"{name} {percent(shares[name])}" for name in shares)
+        return fig, f"Of the start, the sample keeps: {said}."
+
+    def _decided(self, **values: float) -> dict[str, float]:
+        score = self._net
+        for name, column in self._columns.items():
+            floor = values.get(f"least_{name}", 0.0)
+            score = np.where(column >= floor, score, -np.inf) if floor > 0 else score
+        quotas = [quota for quota in self._plan.problem.quotas if self._groups is None
+                  or not np.array_equal(quota.group, self._groups)]
+        if self._groups is not None:
+            quotas.append(_Quota(self._groups, int(values["most_of_a_category"])))
+        shown = slates.greedy(self._item, score, tuple(quotas), self._k) > 0
+        return {"value": float(self._worth[shown].sum()), "filled slots": float(shown.sum()),
+                "different items": float(len(np.unique(self._item[shown]))),
+                "paid to shared limits": float(self._price[shown].sum())}
+
+    def _table(self, numbers: np.ndarray, empty: float) -> np.ndarray:
+        problem = self._plan.problem
+        table = np.full(problem.item.shape, empty)
+        table[problem.pair_row, problem.pair_column] = numbers
+        return table[self._rows]
+
+
+class _Quota:
+    def __init__(self, group: np.ndarray, limit: int) -> None:
+        self.group, self.limit = group, limit

@@ -1,0 +1,114 @@
+"""Computed sentences of the rules page: true on any source, also where nothing binds or nothing applies."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from reclib.report import money, number, percent
+from reclib.rules.decide import Case, Plan
+from reclib.rules.prices import Priced
+
+
+def register(rules: pd.DataFrame) -> str:
+    """Say how many rules there are, how many are in force, and which source columns are lacking."""
+    live, shadow = (rules["status"] == "live").sum(), (rules["status"] == "shadow").sum()
+    out = rules[rules["status"] == "not applicable"]
+    said = f"{live} of {len(rules)} rules are in force and {shadow} run in shadow"
+    if not len(out):
+        return said + "; none is left out."
+    why = "; ".join(f"{row.rule_id} ({row.detail.removeprefix('not applicable: ')})" for row in out.itertuples())
+    return f"{said}; {len(out)} left out: {why}."
+
+
+def contradictions(found: pd.DataFrame) -> str:
+    """Say what the linter found in the register."""
+    if not len(found):
+        return "No rule contradicts another, has expired or does what another does anyway."
+    first = found.iloc[0]
+    return f"{len(found)} findings in the register; {first['rule_id']}: {first['fault']}."
+
+
+def overrides(table: pd.DataFrame, unit: str) -> str:
+    """Say what pins and blocks set by hand cost, and how many beat the system."""
+    if not len(table):
+        return "Nothing is pinned or blocked by hand."
+    beat = int((table["opportunity_cost"] < 0).sum())
+    return (f"{len(table)} overrides are in force; together they give up {money(table['opportunity_cost'].sum(), unit)}, "
+            f"and {beat} beat the system.")
+
+
+def shadows(table: pd.DataFrame) -> str:
+    """Say what the rules in shadow would refuse."""
+    if not len(table):
+        return "No rule runs in shadow."
+    said = [f"{row.rule_id} would refuse {row.n_would_refuse:,} pairs" for row in table.itertuples()]
+    return "; ".join(said) + "."
+
+
+def reasons(table: pd.DataFrame, n_pairs: int) -> str:
+    """Name the rule that removes most pairs, and the one that removes most of its own."""
+    if not len(table) or not table["n_first"].sum():
+        return "No rule refuses any pair."
+    first = table.sort_values(["n_first", "rule_id"], ascending=[False, True]).iloc[0]
+    alone = table.sort_values(["n_alone", "rule_id"], ascending=[False, True]).iloc[0]
+    removed = int(table["n_first"].sum())
+    return (f"The rules refuse {removed:,} of {n_pairs:,} pairs ({percent(removed / max(n_pairs, 1))}); {first['rule_id']} refuses "
+            f"most first ({first['n_first']:,}), and lifting {alone['rule_id']} alone would allow {alone['n_alone']:,} of them.")
+
+
+def prices(table: pd.DataFrame, priced: Priced, unit: str) -> str:
+    """Say what all rules cost together, which costs most among those for sale, and what does not add up."""
+    known = table[table["drop_one_value"].notna() & (table["drop_one_value"] > table["resolution"])]
+    sold = known[known["is_for_sale"]].sort_values(["drop_one_value", "rule_id"], ascending=[False, True])
+    below = int((table["drop_one_value"].notna() & (table["drop_one_value"].abs() <= table["resolution"])).sum())
+    dearest = (f"the dearest that is for sale is {sold['rule_id'].iloc[0]} ({money(sold['drop_one_value'].iloc[0], unit)})"
+               if len(sold) else "none that is for sale has a price above the resolution")
+    return (f"All rules together cost {money(priced.total, unit)} of predicted value; {dearest}; {money(priced.interaction, unit)} "
+            f"belong to no single rule, and {below} rules cost less than can be told apart from nothing.")
+
+
+def allocation(case: Case, plan: Plan) -> str:
+    """Say how full the slates are, how close to the best possible, and which soft rules yielded."""
+    slots = len(case.world.customers) * case.k
+    n_shown = int((plan.position > 0).sum())
+    said = (f"{n_shown:,} of {slots:,} slots are filled ({percent(n_shown / max(slots, 1))}), and no slates that hold the rules "
+            f"are worth more than {100 * plan.found.gap:.3f} % above these")
+    yielded = [f"{name} for {count:,} customers" for name, count in plan.relaxed.items()]
+    yielded += [f"{name} (by {number(_miss(plan, name))} {_unit(plan, name)})" for name in plan.found.relaxed]
+    return said + (f"; soft rules that yielded: {', '.join(yielded)}." if yielded else "; no rule had to yield.")
+
+
+def empty_slates(case: Case, plan: Plan, rules: pd.DataFrame) -> str:
+    """Say how many customers see nothing, and which rule leaves most of them without."""
+    n = len(case.world.customers)
+    has = np.bincount(case.pairs.customer[plan.position > 0], minlength=n) > 0
+    if has.all():
+        return "Every customer gets a slate."
+    lost = ~has[case.pairs.customer] & (plan.first >= 0)
+    if not lost.any():
+        return f"{int((~has).sum()):,} of {n:,} customers see nothing."
+    place = int(np.bincount(plan.first[lost]).argmax())
+    rule = case.rules[place]
+    return (f"{int((~has).sum()):,} of {n:,} customers see nothing, mostly because of {rule.id} ({rule.reason[0].lower()}"
+            f"{rule.reason[1:]}).")
+
+
+def curves(table: pd.DataFrame, weight: float = 0.2) -> str:
+    """Say what one step of each control costs and brings."""
+    parts = []
+    for control, own in table.groupby("control", sort=False):
+        first, step = own.iloc[0], own.iloc[(own["weight"] - weight).abs().argmin()]
+        parts.append(f"{control} at {step['weight']:g} costs {percent(1 - step['value_share'], 2)} of value and moves "
+                     f"{first['counts']} from {number(first['measure'])} to {number(step['measure'])}")
+    return ("; ".join(parts)[0].upper() + "; ".join(parts)[1:] + ".") if parts else "This source feeds none of the controls."
+
+
+def _miss(plan: Plan, name: str) -> float:
+    rows = plan.found.rows
+    return float(rows.loc[rows["name"] == name, "miss"].iloc[0])
+
+
+def _unit(plan: Plan, name: str) -> str:
+    rows = plan.found.rows
+    return str(rows.loc[rows["name"] == name, "unit"].iloc[0])
