@@ -290,6 +290,33 @@ def test_policy_and_rules_are_found_beside_the_source_file(tmp_path):
     assert (facts["policy_path"], facts["rules_path"]) == (str(tmp_path / "policy.csv"), str(tmp_path / "rules.yaml"))
 
 
+def test_one_log_file_feeds_slots_and_answers(tmp_path):
+    log = pd.DataFrame({"timestamp": ["2024-05-01", "2024-05-01", "2024-05-02"], "item_id": [3, 4, 3], "click": [0, 1, 1],
+                        "propensity_score": [0.5, 0.5, 0.5]})
+    log.to_csv(tmp_path / "log.csv", index=False)
+    (tmp_path / "log.yaml").write_text(
+        "name: log\ntables:\n"
+        "  logged_deliveries: {path: log.csv, columns: {delivered_at: timestamp, p_shown: propensity_score}, "
+        "constants: {policy: random}}\n"
+        "  logged_outcomes: {path: log.csv, columns: {value: click}, constants: {outcome_type: click}}\n")
+    tables = catalog.load(str(tmp_path / "log.yaml")).tables
+    assert tables["logged_deliveries"]["decision_id"].tolist() == [1, 2, 3]
+    assert tables["logged_outcomes"]["decision_id"].tolist() == [2, 3]
+
+
+def test_flags_of_items_become_truth_values(tmp_path):
+    items = ITEMS.assign(is_vegan=["yes", "no", None], is_old=[0, 1, 1], has_words=["maybe", "no", "yes"])
+    read = catalog.load(str(_write(tmp_path, items=items))).tables["items"]
+    assert read["is_vegan"].tolist() == [True, False, pd.NA]
+    assert read["is_old"].tolist() == [False, True, True]
+    assert read["has_words"].tolist() == ["maybe", "no", "yes"]
+
+
+def test_a_wrong_plan_or_path_never_reads_a_table(tmp_path):
+    path = _write(tmp_path, text="name: shop\ntables: {events: {path: 7}}\nexperiment: nothing\n")
+    assert catalog.check(str(path))["column"].tolist() == ["line 3"]
+
+
 def test_describe_reads_no_table(shop):
     (shop.parent / "events.csv").unlink()
     found = catalog.describe(str(shop))

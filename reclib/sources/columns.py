@@ -33,6 +33,8 @@ def build(raw: pd.DataFrame, name: str, spec: TableFile) -> tuple[pd.DataFrame, 
         if column in frame and known.kind in _CONVERTERS:
             frame[column], found = _CONVERTERS[known.kind](frame[column], name, column, spec)
             faults += found
+    if name in ("items", "customers"):
+        frame = _plain_flags(frame)
     return _plain_objects(frame, schema.TABLES[name]), faults
 
 
@@ -178,6 +180,17 @@ def _to_integers(values: pd.Series) -> pd.Series:
     if (codes >= 0).all():
         return pd.Series(numbers, index=values.index)
     return pd.Series(pd.arrays.IntegerArray(numbers, codes < 0), index=values.index)
+
+
+def _plain_flags(frame: pd.DataFrame) -> pd.DataFrame:
+    """Make further columns named `is_*` or `has_*` truth values where each of their words says yes or no."""
+    made = {}
+    for column in frame:
+        if str(column).startswith(("is_", "has_")) and not pd.api.types.is_bool_dtype(frame[column]):
+            truth = _as_text(frame[column]).str.strip().str.lower().map(_TRUTH)
+            if truth.notna().equals(frame[column].notna()) and truth.notna().any():
+                made[column] = truth.astype("boolean" if truth.isna().any() else "bool")
+    return frame.assign(**made)
 
 
 def _plain_objects(frame: pd.DataFrame, table: schema.Table) -> pd.DataFrame:

@@ -22,6 +22,9 @@ _WHY_NOT = {
     "logged_outcomes": "no logged_outcomes, so answers to what was shown are not known",
     "overrides": "no overrides, so nothing is pinned or blocked by hand",
 }
+_FROM_CONSTANTS = ("event_type", "outcome_type", "policy", "action")
+_ROW_NUMBERED = {"events": "event_id", "overrides": "override_id", "logged_deliveries": "decision_id",
+                 "logged_outcomes": "decision_id"}
 
 
 def load(path: Path, *, as_of: str = "") -> Source:
@@ -94,23 +97,47 @@ def _read_all(wanted: Manifest, place: Path) -> tuple[dict, dict, list[dict], li
 
 
 def _completed(frame: pd.DataFrame, name: str, spec: TableFile, wanted: Manifest) -> tuple[pd.DataFrame, list[str]]:
-    """Add what follows from the rest, and say so: row numbers as event ids, values, the experiment's id."""
+    """Add what follows from the rest, and say so: row numbers as ids, values, the experiment's id."""
+    def lacks(column: str) -> bool:
+        return column not in frame and column not in spec.columns
+
     notes = []
-    keys = {"events": "event_id", "overrides": "override_id"}
-    if name in keys and keys[name] not in frame and keys[name] not in spec.columns:
-        frame = frame.assign(**{keys[name]: np.arange(1, len(frame) + 1)})
-        notes.append(f"{name}.{keys[name]}: the row number in the file.")
-    if name in ("events", "logged_outcomes") and "value" not in frame and "value" not in spec.columns:
+    key = _ROW_NUMBERED.get(name, "")
+    is_numbered = bool(key) and lacks(key)
+    if is_numbered:
+        frame = frame.assign(**{key: np.arange(1, len(frame) + 1)})
+        notes.append(f"{name}.{key}: the row number in the file.")
+    if name in ("events", "logged_outcomes") and lacks("value"):
         frame, note = _valued(frame, name)
         notes.append(note)
-    if name == "overrides" and "opportunity_cost" not in frame and "opportunity_cost" not in spec.columns:
+    if name == "logged_deliveries" and lacks("position"):
+        frame = frame.assign(position=1)
+        notes.append("logged_deliveries.position: 1 for each slot; the source states none.")
+    if name == "logged_outcomes":
+        frame, said = _answers(frame, is_numbered)
+        notes += said
+    if name == "overrides" and lacks("opportunity_cost"):
         frame = frame.assign(opportunity_cost=np.nan)
-    if name == "units" and "experiment_id" not in frame and wanted.experiment:
-        frame = frame.assign(experiment_id=wanted.experiment.experiment_id)
-    if name == "units" and wanted.experiment:
-        frame = frame.assign(**{column: frame[column].astype("int64") for column in wanted.experiment.columns()
-                                if column in frame and frame[column].dtype == bool})
-    return frame, notes
+    return (_planned(frame, wanted) if name == "units" and wanted.experiment else frame), notes
+
+
+def _planned(units: pd.DataFrame, wanted: Manifest) -> pd.DataFrame:
+    """Give units the id of their plan, and count truth values that the plan measures as 1 and 0."""
+    if "experiment_id" not in units:
+        units = units.assign(experiment_id=wanted.experiment.experiment_id)
+    flags = [column for column in wanted.experiment.columns() if column in units and units[column].dtype == bool]
+    return units.assign(**{column: units[column].astype("int64") for column in flags})
+
+
+def _answers(outcomes: pd.DataFrame, is_numbered: bool) -> tuple[pd.DataFrame, list[str]]:
+    """Answers without a time get a missing one; in a file with a row for each slot, a value of 0 is no answer."""
+    if "occurred_at" not in outcomes:
+        outcomes = outcomes.assign(occurred_at=pd.Series(pd.NaT, index=outcomes.index, dtype="datetime64[us, UTC]"))
+    is_none = outcomes["value"].eq(0) if "value" in outcomes else pd.Series(False, index=outcomes.index)
+    if not is_numbered or not is_none.any():
+        return outcomes, []
+    kept = outcomes[~is_none].reset_index(drop=True)
+    return kept, [f"logged_outcomes: {int(is_none.sum()):,} rows with value 0 are slots without an answer."]
 
 
 def _valued(frame: pd.DataFrame, name: str) -> tuple[pd.DataFrame, str]:
@@ -149,6 +176,8 @@ def _contract_faults(tables: dict[str, pd.DataFrame], reported: list[dict]) -> l
                 row = row | {"column": ", ".join(left)}
                 if not left:
                     continue
+                if left[0] in _FROM_CONSTANTS:
+                    row["problem"] += f"; where it is the same in every row, write constants: {{{left[0]}: ...}}"
             if row["column"] == "event_type" and row["problem"].startswith("is none of"):
                 row = row | {"problem": row["problem"] + _translate(frame["event_type"])}
             faults.append(row)
