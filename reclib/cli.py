@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -34,11 +35,12 @@ def run(names: tuple[str, ...], jobs: int | None, **options: object) -> None:
     Exit codes: 0 published; 1 a notebook failed; 2 refused before any cell ran; 3 the checks refuse to publish.
     """
     from reclib.workflow import prepare, runner
+    from reclib.workflow.plan import PlanError
 
     request = prepare.Request(names=names, jobs=jobs or len(os.sched_getaffinity(0)), **options)
     plan = _refusing(prepare.prepare, request)
     click.echo(f"Run {plan.run_id}: {len(plan.chosen)} notebooks, {plan.jobs} side by side.")
-    code = _refusing(runner.run, plan, click.echo)
+    code = _refusing(runner.run, plan, click.echo, refusal=PlanError)
     if code == runner.PUBLISHED:
         click.echo(f"Published: {plan.reports / 'latest' / 'index.html'}")
     else:
@@ -47,10 +49,45 @@ def run(names: tuple[str, ...], jobs: int | None, **options: object) -> None:
     sys.exit(code)
 
 
-def _refusing(action: object, *arguments: object) -> object:
-    """Call, and end with exit code 2 and one plain text where the request is refused."""
+def _refusing(action: Callable, *arguments: object, refusal: type[ValueError] = ValueError) -> object:
+    """Call, and end with exit code 2 and a plain text where the request is refused."""
     try:
         return action(*arguments)
-    except ValueError as error:
+    except refusal as error:
         click.echo(f"Refused: {error}", err=True)
         sys.exit(REFUSED)
+
+
+@main.command()
+def sources() -> None:
+    """List the built-in sources: what each can feed, and what is missing for the rest."""
+    from reclib.sources import catalog
+
+    for name in catalog.BUILT_IN:
+        told = catalog.describe(name)
+        click.secho(name, bold=True)
+        click.echo(f"  {told['about']}")
+        click.echo(f"  has    {', '.join(told['tables'])}{', and it answers' if told['answers'] else ''}")
+        for table, why in told["lacks"].items():
+            click.echo(f"  lacks  {table}: {why}")
+        if told["absent"]:
+            row = catalog.known().set_index("source").loc[name]
+            click.echo(f"  absent {', '.join(map(str, told['absent']))}: {row['how_to_get']}")
+
+
+@main.command()
+@click.argument("source")
+def check(source: str) -> None:
+    """Hold a SOURCE (a built-in name or the path of a source file) against the contracts of its tables.
+
+    Every fault is named with table, column, count and first offending rows. Exit codes: 0 sound; 2 not.
+    """
+    from reclib import schema
+    from reclib.sources import catalog
+
+    found = _refusing(catalog.check, source)
+    if len(found):
+        click.echo(schema.describe(found))
+        click.echo(f"{source}: {len(found)} faults.", err=True)
+        sys.exit(REFUSED)
+    click.echo(f"{source}: every contract holds.")

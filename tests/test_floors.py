@@ -13,7 +13,7 @@ FLOORS = [
     {"signals", "candidates", "ranking", "rules", "allocation", "delivery", "feedback", "experiments", "offpolicy",
      "monitoring", "brief"}, {"notebooks"}, {"workflow"}, {"cli"},
 ]
-SHARED = {("plots", "report"), ("explorers", "report"), ("explorers", "plots")}
+SHARED = {("plots", "report"), ("sources", "report"), ("explorers", "report"), ("explorers", "plots")}
 PAIRS = {("rules", "allocation"), ("experiments", "offpolicy")}
 MODULES = sorted(path for path in (store.project() / "reclib").rglob("*.py") if path.name != "__init__.py")
 
