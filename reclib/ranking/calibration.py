@@ -219,12 +219,25 @@ def quality_sentence(found: dict[str, float | str], *, name: str = "p_response")
     low, high = found["slope_low"], found["slope_high"]
     slope = f"slope {found['slope']:.2f} [{low:.2f}, {high:.2f}]"
     level = f"{100 * found['foretold']:.2f} % foretold, {100 * found['observed']:.2f} % observed"
-    is_straight = 0.9 <= found["slope"] <= 1.1
-    is_level = abs(found["intercept"]) <= 0.1
     is_null = found["ece"] <= found["ece_null_high"]
-    faults = [word for word, good in (("the slope", is_straight), ("the level", is_level)) if not good]
-    verdict = "can be read as a probability" if not faults else f"is off in {' and '.join(faults)}"
+    off = [_off("slope", found["slope"], low, high, target=1.0),
+           _off("level", found["intercept"], found["intercept_low"], found["intercept_high"], target=0.0)]
+    wrong = [name for name, state in off if state == "wrong"]
+    open_ = [name for name, state in off if state == "open"]
+    if wrong:
+        verdict = f"is off in {' and '.join(wrong)}"
+    elif open_:
+        verdict = f"cannot be judged in {' and '.join(open_)}, with {found['n_responses']:,} responses"
+    else:
+        verdict = "can be read as a probability"
     band = "inside" if is_null else "outside"
     return (f"{name} {verdict}: {level}, {slope}, intercept {found['intercept']:+.2f} [{found['intercept_low']:+.2f}, "
             f"{found['intercept_high']:+.2f}]; ECE {found['ece']:.4f} is {band} the band of perfect probabilities "
             f"(up to {found['ece_null_high']:.4f}).")
+
+
+def _off(name: str, value: float, low: float, high: float, *, target: float) -> tuple[str, str]:
+    """Whether a figure is within 0.1 of its target, beyond it for sure, or beyond it with an interval that is not."""
+    if abs(value - target) <= 0.1:
+        return name, "right"
+    return name, "open" if low <= target <= high else "wrong"

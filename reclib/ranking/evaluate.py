@@ -6,6 +6,8 @@ All figures are per customer first: NDCG (gain 1, discount 1/log2(rank + 1), ide
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import pandas as pd
 
@@ -50,14 +52,19 @@ def per_customer(ranked: pd.DataFrame, relevant: pd.DataFrame, *, k: int) -> pd.
     return pd.DataFrame({"ndcg": (gain / ideal).round(9), "recall": (n_hits / n_relevant).round(9)})
 
 
-def mean_interval(values: np.ndarray, *, rng: np.random.Generator, n_draws: int = N_DRAWS) -> tuple[float, float, float]:
+@lru_cache(maxsize=8)
+def _draws(n: int, seed: int) -> np.ndarray:
+    """How often each of `n` customers is drawn in each bootstrap sample, as shares."""
+    return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=N_DRAWS).astype("float32") / n
+
+
+def mean_interval(values: np.ndarray, *, seed: int = 7) -> tuple[float, float, float]:
     """Mean over customers with its 95 % bootstrap interval; missing below two customers."""
     if not len(values):
         return np.nan, np.nan, np.nan
     if len(values) < 2:
         return float(values.mean()), np.nan, np.nan
-    weights = rng.multinomial(len(values), np.full(len(values), 1 / len(values)), size=n_draws)
-    means = weights @ values / len(values)
+    means = np.round(_draws(len(values), seed) @ values, 9)
     return float(values.mean()), float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))
 
 
@@ -84,7 +91,7 @@ def stages(ranked: dict[str, pd.DataFrame], relevant: pd.DataFrame, *, k: int, t
             pool = table if task == ALL else only(table, tasks[tasks["is_new"].to_numpy() == (task == NEW)])
             found = per_customer(pool, relevant[is_wanted], k=k)
             for metric in found.columns:
-                mean = mean_interval(found[metric].to_numpy(), rng=np.random.default_rng(seed))
+                mean = mean_interval(found[metric].to_numpy(), seed=seed)
                 name = metric if task == ALL else f"{metric}_{task}"
                 rows.append((stage, name, k, *mean, len(found)))
         if n_items:
@@ -104,7 +111,7 @@ def difference(one: pd.DataFrame, other: pd.DataFrame, relevant: pd.DataFrame, *
                seed: int = 7) -> tuple[float, float, float]:
     """Mean difference of two stages over the same customers, with its bootstrap interval."""
     left, right = (per_customer(table, relevant, k=k)[metric] for table in (one, other))
-    return mean_interval((left - right).to_numpy(), rng=np.random.default_rng(seed))
+    return mean_interval((left - right).to_numpy(), seed=seed)
 
 
 def best_source(metrics: pd.DataFrame, metric: str = "ndcg") -> str | None:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from reclib.ranking.calibration import Calibrator, calibrate, logit
-from reclib.ranking.features import GROUPS, column, names
+from reclib.ranking.features import GROUPS, KEYS, column, names
 
 RANKERS = ("additive", "boosted")
 N_KNOTS = 6
@@ -177,9 +177,9 @@ def require_finite(frame: pd.DataFrame) -> None:
     for name in names(frame):
         bad = np.isinf(frame[name].to_numpy(dtype="float64"))
         if bad.any():
-            first = frame.loc[bad, ["customer_id", "item_id"]].iloc[0].tolist()
+            first = tuple(getattr(part, "item", lambda part=part: part)() for part in frame.loc[bad, KEYS].iloc[0])
             raise ValueError(f"features: {name} is infinite in {int(bad.sum()):,} rows, first (customer, item) == "
-                             f"{first}; a feature must be a finite number or missing.")
+                             f"{first!r}; a feature must be a finite number or missing.")
 
 
 def _unlearned(windows: list[pd.DataFrame]) -> Fitted:
