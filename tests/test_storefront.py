@@ -284,3 +284,17 @@ def test_any_shop_keeps_its_contracts(seed, epsilon, stock_on, k):
 
 def test_words_spell_codes():
     assert frames.words(["a", "bb"], np.array([1, 0, 1])).tolist() == ["bb", "a", "bb"]
+
+
+def test_what_can_be_measured_is_what_happened(shop, deliveries, answers):
+    """Units built from the events alone, as the feedback layer builds them, equal the shop's own totals."""
+    from reclib import feedback
+
+    start, end = (pd.Timestamp(day, tz="UTC") - pd.Timedelta(seconds=1) for day in ("2026-02-02", "2026-02-16"))
+    assignments = pd.DataFrame({"experiment_id": "launch", "customer_id": np.arange(1, 601), "arm": "popular", "assigned_at": start})
+    events = pd.concat([shop[0]["events"].astype({"decision_id": "object"}), answers["events"].astype({"decision_id": "object"})])
+    units = feedback.build_units(assignments, events, shop[0]["items"], start=start, end=end, pre_days=28)
+    after = answers["customers_after"]
+    for name in ("orders", "revenue", "returned", "contribution", "clicks", "impressions", "dismissals", "complaints", "opted_out",
+                 "pre_orders", "pre_revenue", "pre_clicks"):
+        assert units[name].to_numpy() == pytest.approx(after[name].to_numpy(), abs=1e-6), name

@@ -25,8 +25,7 @@ def test_without_scarcity_both_designs_agree_with_each_other():
     assert shared == pytest.approx(split)
 
 
-def test_halves_of_the_stock_add_up_to_the_whole():
-    """Units sold by both halves together never exceed what the whole shop had: both start from (stock + 0 or 1) // 2."""
+def test_a_split_experiment_counts_every_customer_once():
     assignments = truth.assign_at_random(PARAMS, {"treated": 0.5, "control": 0.5})
     outcomes = interference.split("oracle", "popular", assignments, params=PARAMS, n_days=7)
     assert outcomes["customer_id"].tolist() == list(range(1, 801))

@@ -86,7 +86,7 @@ class Storefront:
     push_share: float = 0.5
     launch_share: float = 0.06
     retire_share: float = 0.03
-    salvage: float = 0.5
+    salvage: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuse bad parameters with the sentence that names them."""

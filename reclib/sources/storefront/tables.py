@@ -17,7 +17,7 @@ LOGGING = "bestsellers"
 ASSUMPTIONS = (
     "The shop is synthetic: every customer, price and answer in it is made by a seeded world whose truth is known.",
     "Out of stock items are not shown; items for adults are never shown to minors.",
-    "Contribution is money paid less unit costs, less money paid back, plus half of the cost of what came back.",
+    "Contribution is money paid less unit costs; a return takes the money back and gives the cost of the units back.",
     "Those who opted out are shown nothing and sent nothing from the next day on.",
     "More sessions order and more impressions are clicked than in a real shop, so that a few thousand customers have power.",
 )

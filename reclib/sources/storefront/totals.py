@@ -23,7 +23,7 @@ RATIOS = {
 def total(world: World, state: State, logs: list[Log], *, first_day: int, n_days: int) -> pd.DataFrame:
     """Add up what each customer did from `first_day` on, one row a customer, zeros included.
 
-    Purchases count on the day of the order, returns on the day they come back; what comes later does not count.
+    `orders` counts visits that led to a purchase. Purchases count on the day of the order, returns on the day they come back; what comes later does not count.
     `contribution` is money paid less unit costs, less money paid back, plus the salvage share of the cost of what came back.
 
     Args:
@@ -79,6 +79,6 @@ def _money(world: World, logs: list[Log], first_day: int, last_day: int) -> dict
         cents["contribution"] += np.bincount(who, weights=(paid - cost) * bought + (saved - paid) * back, minlength=n)
         counts["lines"] += np.bincount(who[bought], minlength=n)
         counts["returns"] += np.bincount(who[back], minlength=n)
-        orders.append(who[bought].astype(np.int64) * 100_000 + rows["order_day"][bought])
+        orders.append(who[bought].astype(np.int64) * 100_000 + rows["day"][bought])
     counts["orders"] = np.bincount(np.unique(np.concatenate(orders)) // 100_000, minlength=n)
     return counts | {name: value / 100 for name, value in cents.items()}
