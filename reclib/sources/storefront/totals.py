@@ -9,11 +9,10 @@ from reclib.sources.storefront.days import Log, State
 from reclib.sources.storefront.world import World
 
 RETAINED_DAYS = 14
-METRICS = {
-    "sessions": "sum", "impressions": "sum", "clicks": "sum", "carts": "sum", "orders": "sum", "lines": "sum",
-    "revenue": "sum", "returned": "sum", "returns": "sum", "contribution": "sum", "dismissals": "sum",
-    "opted_out": "sum", "complaints": "sum", "is_converted": "sum", "is_retained": "sum",
-}
+METRICS = (
+    "sessions", "impressions", "clicks", "carts", "orders", "lines", "revenue", "attributed", "returned", "returns",
+    "contribution", "dismissals", "opted_out", "complaints", "is_converted", "is_retained",
+)
 RATIOS = {
     "aov": ("revenue", "orders"), "return_rate": ("returned", "revenue"), "dismiss_rate": ("dismissals", "impressions"),
     "click_rate": ("clicks", "impressions"),
@@ -24,6 +23,7 @@ def total(world: World, state: State, logs: list[Log], *, first_day: int, n_days
     """Add up what each customer did from `first_day` on, one row a customer, zeros included.
 
     `orders` counts visits that led to a purchase. Purchases count on the day of the order, returns on the day they come back; what comes later does not count.
+    `attributed` is the revenue of recommended items bought after a click in the last log.
     `contribution` is money paid less unit costs, less money paid back, plus the salvage share of the cost of what came back.
 
     Args:
@@ -62,10 +62,11 @@ def _count(logs: list[Log], name: str, first_day: int, last_day: int, n_customer
 def _money(world: World, logs: list[Log], first_day: int, last_day: int) -> dict[str, np.ndarray]:
     """Orders, revenue, returns and contribution, in whole minor units until the end so that sums are exact."""
     n = world.config.n_customers
-    cents = {name: np.zeros(n) for name in ("revenue", "returned", "contribution")}
+    cents = {name: np.zeros(n) for name in ("revenue", "attributed", "returned", "contribution")}
     counts = {name: np.zeros(n, dtype=np.int64) for name in ("orders", "lines", "returns")}
     orders = [np.zeros(0, dtype=np.int64)]
-    for rows in (log.columns("line") for log in logs):
+    for log in logs:
+        rows = log.columns("line")
         if not rows:
             continue
         bought = (rows["order_day"] >= first_day) & (rows["order_day"] < last_day)
@@ -75,6 +76,8 @@ def _money(world: World, logs: list[Log], first_day: int, last_day: int) -> dict
         saved = np.round(world.config.salvage * cost)
         who = rows["customer"]
         cents["revenue"] += np.bincount(who, weights=paid * bought, minlength=n)
+        told = bought & (rows["slot"] >= 0) & (log is logs[-1])
+        cents["attributed"] += np.bincount(who, weights=paid * told, minlength=n)
         cents["returned"] += np.bincount(who, weights=paid * back, minlength=n)
         cents["contribution"] += np.bincount(who, weights=(paid - cost) * bought + (saved - paid) * back, minlength=n)
         counts["lines"] += np.bincount(who[bought], minlength=n)
