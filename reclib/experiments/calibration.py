@@ -339,6 +339,50 @@ def relabelled_rows(units: pd.DataFrame, metrics: list[str], n_simulations: int,
     return pd.DataFrame(rows)
 
 
+def hillstrom(n_simulations: int, rng: np.random.Generator) -> pd.DataFrame:
+    """A/A tests of the Hillstrom customers, and of an arm of one in a hundred as a warning; empty where the data is not here."""
+    from reclib.sources import catalog
+
+    if not catalog.describe("hillstrom")["is_here"]:
+        return pd.DataFrame(columns=COLUMNS)
+    units = catalog.load("hillstrom").tables["units"]
+    even = relabelled_rows(units, ["visit", "conversion", "spend"], n_simulations, rng)
+    small = relabelled(units["spend"].to_numpy(dtype=float), max(n_simulations // 4, 1), rng, share=0.01)["p_value"]
+    warning = rate_row("A/A on real customers at 5 %", "spend, an arm of 1 % (a warning)", small < 0.05, at_least=0.1)
+    return pd.concat([even, pd.DataFrame([warning])], ignore_index=True)
+
+
+def real_sentence(table: pd.DataFrame) -> str:
+    """Say what A/A tests of real customers found, or that there are none here."""
+    return sentence(table) if len(table) else "The Hillstrom data is not here, so no real customers were drawn anew."
+
+
+def storefront_rows(n_worlds: int, *, first_seed: int = 0, epsilon: float = 0.4) -> pd.DataFrame:
+    """Storefronts whose log explores, against the same storefronts without exploring: the value must be in the interval.
+
+    Memory and stock are off, so that what was explored yesterday does not change today: a log cannot see that. Both
+    worlds share their luck, which makes the interval hold the truth somewhat more often than it promises.
+
+    Args:
+        n_worlds: number of storefronts.
+        first_seed: seed of the first.
+        epsilon: share of explored slates in the log.
+    """
+    from reclib.sources.storefront import tables
+
+    is_in = []
+    for seed in range(first_seed, first_seed + n_worlds):
+        options = {"n_customers": 600, "n_items": 60, "n_days": 6, "seed": seed, "stock_on": False, "dynamic": False}
+        (explored, _), (certain, _) = (tables.load(epsilon=share, **options) for share in (epsilon, 0.0))
+        log = offpolicy.with_rewards(explored["logged_deliveries"], explored["logged_outcomes"])
+        weight = np.where(log["p_shown"] > 0.5, 1 / log["p_shown"], 0.0)
+        nothing, customers = np.zeros(len(log)), pd.factorize(log["customer_id"])[0]
+        _, low, high = offpolicy.estimate(weight, log["reward"].to_numpy(), nothing, nothing, clusters=customers)["snips"]
+        truth = offpolicy.with_rewards(certain["logged_deliveries"], certain["logged_outcomes"])["reward"].mean()
+        is_in.append(low <= truth <= high)
+    return pd.DataFrame([rate_row("off-policy interval holds the truth", "storefronts, policy without exploring", is_in, at_least=0.935)])
+
+
 def sentence(table: pd.DataFrame) -> str:
     """Say how many error rates lie in their band, and which do not."""
     outside = table[~table["is_accepted"]]

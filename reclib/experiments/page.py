@@ -128,16 +128,15 @@ def score_sentence(reading: Reading) -> str:
 
 
 def forest(reading: Reading) -> pd.DataFrame:
-    """Relative effects with Fieller's intervals and margins, for the forest plot: label, lift, lift_low, lift_high, margin."""
+    """Relative effects in percent with Fieller's intervals and margins: label, role, finding, lift, lift_low, lift_high, margin."""
     own = reading.readout[reading.readout["is_primary"]].dropna(subset=["lift_low", "lift_high"])
-    columns = ["label", "lift", "lift_low", "lift_high", "margin"]
+    words, numbers = ["label", "role", "finding"], ["lift", "lift_low", "lift_high", "margin"]
     if own.empty:
-        return pd.DataFrame(columns=columns)
-    several = own["arm"].nunique() > 1
-    label = own["metric"] + (", " + own["arm"] if several else "")
-    shown = own.assign(label=label)[columns]
-    percent = {name: 100 * shown[name] for name in columns[1:]}
-    return shown.assign(**percent).reset_index(drop=True)
+        return pd.DataFrame(columns=words + numbers)
+    order = {name: at for at, name in enumerate(schema.METRIC_ROLES)}
+    label = own["metric"] + (", " + own["arm"] if own["arm"].nunique() > 1 else "")
+    shown = own.assign(label=label, place=own["role"].map(order), **{name: 100 * own[name] for name in numbers})
+    return shown.sort_values("place", kind="stable")[words + numbers].reset_index(drop=True)
 
 
 def forest_sentence(reading: Reading) -> str:

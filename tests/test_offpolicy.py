@@ -1,0 +1,198 @@
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from reclib import offpolicy, schema
+from reclib.experiments import ledger
+
+DATA = Path(os.environ.get("RECLIB_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+
+
+@pytest.fixture
+def log():
+    return pd.DataFrame({
+        "decision_id": range(8), "delivered_at": pd.Timestamp("2026-01-05", tz="UTC").as_unit("us"), "policy": "random",
+        "item_id": list("aabbaabb"), "position": 1, "p_shown": 0.5, "reward": [1.0, 0, 0, 1, 1, 0, 0, 0],
+    })
+
+
+def only(item):
+    return pd.DataFrame({"item_id": [item], "p_target": [1.0]})
+
+
+def open_bandit():
+    if not (DATA / "open-bandit").exists():
+        pytest.skip(f"{DATA / 'open-bandit'} is not there")
+    found = []
+    for policy in ("random", "bts"):
+        raw = pd.read_csv(DATA / "open-bandit" / policy / "men.csv", usecols=["item_id", "position", "click", "propensity_score"])
+        found.append(raw.rename(columns={"propensity_score": "p_shown", "click": "reward"}).assign(policy=policy, reward=lambda own: own["reward"] * 1.0))
+    return found
+
+
+def test_values_by_hand(log):
+    weighed = offpolicy.weigh(log, only("a"), prior=0)
+    assert weighed["weight"].tolist() == [2, 2, 0, 0, 2, 2, 0, 0]
+    found = offpolicy.estimate(*(weighed[name].to_numpy() for name in ("weight", "reward", "q", "q_target")))
+    assert found["ips"][0] == pytest.approx(4 / 8)
+    assert found["snips"][0] == pytest.approx((4 / 8) / (8 / 8))
+    assert found["dm"][0] == pytest.approx(2 / 4)
+    assert found["dr"][0] == pytest.approx(1 / 2 + (2 * (1 - 0.5) * 2 + 2 * (0 - 0.5) * 2) / 8)
+
+
+def test_direct_model_has_no_interval(log):
+    weighed = offpolicy.weigh(log, only("a"))
+    found = offpolicy.estimate(*(weighed[name].to_numpy() for name in ("weight", "reward", "q", "q_target")))
+    assert np.isnan(found["dm"][1:]).all()
+
+
+@pytest.mark.parametrize(("source", "expected"), [
+    (("random", "bts"), {"ips": 0.0056563, "snips": 0.0057399, "dm": 0.0055994, "dr": 0.0057887, "switch_dr": 0.0060995}),
+    (("bts", "uniform"), {"ips": 0.0030086, "snips": 0.0031894, "dm": 0.0058937, "dr": 0.0032487, "switch_dr": 0.0056865}),
+])
+def test_open_bandit_has_the_digits_of_the_reference_library(source, expected):
+    random, bts = open_bandit()
+    own = random if source[0] == "random" else bts
+    target = offpolicy.shares_by_position(bts) if source[1] == "bts" else offpolicy.uniform(random["item_id"], random["position"])
+    weighed = offpolicy.weigh(own, target)
+    found = offpolicy.estimate(*(weighed[name].to_numpy(dtype=float) for name in ("weight", "reward", "q", "q_target")))
+    assert {name: found[name][0] for name in expected} == pytest.approx(expected, abs=1e-6)
+
+
+def test_open_bandit_is_weak_and_says_why():
+    random, bts = open_bandit()
+    table = offpolicy.value_policy(random, offpolicy.shares_by_position(bts), policy="bts")
+    row = table.set_index("estimator").loc["ips"]
+    assert row["gate"] == "weak" and "16.4 effective rewards" in row["reason"]
+    assert row[["low", "high", "ess", "max_weight", "mean_weight"]].tolist() == pytest.approx([0.00292, 0.00840, 2869, 7.48, 0.985], rel=2e-3)
+    schema.require(table, schema.TABLES["policy_values"])
+
+
+def test_one_huge_weight_is_refused():
+    rng = np.random.default_rng(1)
+    weight = np.where(np.arange(2000) == 0, 2000.0, rng.gamma(4, 0.05, 2000))
+    found = offpolicy.diagnose(weight, (rng.random(2000) < 0.05) | (np.arange(2000) == 0))
+    word, reason = offpolicy.gate(found)
+    assert word == "refuse" and found["ess"] < 2 and reason
+
+
+def test_probabilities_before_rules_are_refused():
+    rng = np.random.default_rng(2)
+    n = 20_000
+    item = rng.integers(0, 7, n)
+    log = pd.DataFrame({"item_id": item, "p_shown": 0.1, "reward": (rng.random(n) < 0.1).astype(float)})
+    target = pd.DataFrame({"item_id": range(7), "p_target": 1 / 7})
+    table = offpolicy.value_policy(log, target, policy="uniform")
+    assert table["gate"].eq("refuse").all() and table["value"].isna().all()
+    assert "mean weight is 1.43" in table["reason"].iloc[0]
+
+
+def test_mass_without_support_is_named_by_rule(log):
+    target = pd.DataFrame({"item_id": ["a", "c", "d"], "p_target": [0.5, 0.3, 0.2]})
+    lost = offpolicy.unsupported_mass(log, target, pd.DataFrame({"item_id": ["c"], "rule_id": ["adults_only"]}))
+    assert lost.set_index("rule_id")["share"].to_dict() == pytest.approx({"adults_only": 0.3, "no rule known": 0.2})
+    table = offpolicy.value_policy(log, target, policy="new")
+    assert table["gate"].iloc[0] == "refuse" and "never shows 50.0 %" in table["reason"].iloc[0]
+
+
+def test_a_target_that_does_not_fit_the_log_is_refused_in_words(log):
+    table = offpolicy.value_policy(log, pd.DataFrame({"customer_id": [1], "item_id": ["a"], "p_target": [1.0]}), policy="value")
+    assert table["value"].isna().all() and "columns ['customer_id'] are not in the log" in table["reason"].iloc[0]
+    schema.require(table, schema.TABLES["policy_values"])
+
+
+@pytest.mark.parametrize(("log_change", "target", "words"), [
+    ({"p_shown": 0.0}, only("a"), "are not above 0"),
+    ({}, pd.DataFrame({"item_id": ["a", "b"], "p_target": [0.7, 0.7]}), "largest sum in a context is 1.4"),
+])
+def test_impossible_probabilities_raise(log, log_change, target, words):
+    with pytest.raises(ValueError, match=words):
+        offpolicy.weigh(log.assign(**log_change), target)
+
+
+def test_rows_of_one_customer_move_together(log):
+    twice = pd.concat([log, log], ignore_index=True)
+    pieces = [offpolicy.weigh(frame, only("a")) for frame in (log, twice)]
+    columns = ("weight", "reward", "q", "q_target")
+    alone = offpolicy.estimate(*(pieces[0][name].to_numpy() for name in columns), clusters=np.arange(8))
+    doubled = offpolicy.estimate(*(pieces[1][name].to_numpy() for name in columns), clusters=np.tile(np.arange(8), 2))
+    assert doubled["ips"] == pytest.approx(alone["ips"])
+
+
+def test_slates_are_valued_by_position():
+    rng = np.random.default_rng(3)
+    n, k, theta = 20_000, 3, np.array([0.6, 0.4])
+    item = (rng.random((n, k)) < 0.5).astype(int)
+    weight = np.where(item == 0, 0.8, 0.2) / 0.5
+    reward = (rng.random((n, k)) < theta[item]).astype(float)
+    found = offpolicy.slate_values(weight, reward)
+    truth = k * (0.8 * 0.6 + 0.2 * 0.4)
+    assert all(low <= truth <= high for _, low, high in found.values())
+    width = {name: high - low for name, (_, low, high) in found.items()}
+    assert width["iips"] < width["rips"] < width["sips"]
+
+
+def test_position_by_position_is_biased_where_slots_influence_each_other():
+    rng = np.random.default_rng(4)
+    n = 40_000
+    item = (rng.random((n, 2)) < 0.5).astype(int)
+    weight = np.where(item == 0, 0.9, 0.1) / 0.5
+    first = rng.random(n) < np.where(item[:, 0] == 0, 0.6, 0.2)
+    second = ~first & (rng.random(n) < 0.5)
+    found = offpolicy.slate_values(weight, np.column_stack([first, second]).astype(float))
+    truth = 0.9 * 0.6 + 0.1 * 0.2 + (1 - (0.9 * 0.6 + 0.1 * 0.2)) * 0.5
+    assert found["rips"][1] <= truth <= found["rips"][2] and found["sips"][1] <= truth <= found["sips"][2]
+    assert not found["iips"][1] <= truth <= found["iips"][2]
+
+
+def test_rewards_are_joined_and_unseen_slots_left_out(log):
+    outcomes = pd.DataFrame({"decision_id": [0, 1, 0], "outcome_type": ["impression", "impression", "click"], "value": [1.0, 1.0, 2.0]})
+    joined = offpolicy.with_rewards(log.drop(columns="reward"), outcomes)
+    assert joined[["decision_id", "reward"]].to_numpy().tolist() == [[0, 1.0], [1, 0.0]]
+
+
+def test_policies_of_one_log_are_valued_from_each_other():
+    random, bts = open_bandit()
+    both = pd.concat([random, bts], ignore_index=True).assign(decision_id=range(20_000), delivered_at=pd.Timestamp("2019-11-24", tz="UTC"))
+    outcomes = both.loc[both["reward"] > 0, ["decision_id"]].assign(outcome_type="click", value=1.0)
+    values = offpolicy.value_all(both.drop(columns="reward"), outcomes)
+    assert values.query("estimator == 'ips'").set_index("policy")["value"].to_dict() == pytest.approx(
+        {"bts": 0.0056563, "random": 0.0030086}, abs=1e-6)
+    table = ledger.ledger(values, ledger.observe(both, outcomes), metric="click", made_at=pd.Timestamp("2019-12-01", tz="UTC").as_unit("us"))
+    assert table.set_index("policy")["observed"].to_dict() == pytest.approx({"bts": 0.0069, "random": 0.0046})
+    assert table["is_inside"].all()
+    schema.require(table, schema.TABLES["forecasts"])
+
+
+def test_without_a_log_nothing_is_valued():
+    values = offpolicy.value_all(None, None)
+    assert values.empty and "no log" in offpolicy.values_sentence(values)
+    table = ledger.ledger(values, None, metric="click", made_at=pd.Timestamp("2026-01-05", tz="UTC").as_unit("us"))
+    schema.require(values, schema.TABLES["policy_values"])
+    schema.require(table, schema.TABLES["forecasts"])
+
+
+def test_decided_slates_are_a_policy():
+    decisions = pd.DataFrame({"policy": ["value", "value", "popular"], "customer_id": 1, "item_id": ["a", "b", "a"],
+                              "position": [1.0, np.nan, 1.0]})
+    assert offpolicy.slates_of(decisions, "value").to_dict("records") == [
+        {"customer_id": 1, "position": 1, "item_id": "a", "p_target": 1.0}]
+
+
+def test_outcome_of_a_launch_has_customers_as_units():
+    deliveries = pd.DataFrame({"decision_id": range(4), "customer_id": [1, 1, 2, 2], "policy": "value"})
+    outcomes = pd.DataFrame({"decision_id": [0, 1, 2, 0], "outcome_type": ["impression"] * 3 + ["click"], "value": [3.0, 1, 2, 2]})
+    row = ledger.observe(deliveries, outcomes).iloc[0]
+    assert row["observed"] == pytest.approx(2 / 6) and row["n_seen"] == 6
+    residual = np.array([2 - 4 / 3, 0 - 2 / 3])
+    assert row["observed_high"] - row["observed"] == pytest.approx(1.959964 * np.sqrt((residual**2).sum() * 2) / 6)
+
+
+def test_storefront_policy_is_valued_within_its_interval():
+    from reclib.experiments import calibration
+
+    row = calibration.storefront_rows(30, first_seed=100).iloc[0]
+    assert row["rate"] >= 0.85, row.to_dict()
