@@ -120,19 +120,18 @@ def weekly(counts: pd.DataFrame) -> Figure:
     Args:
         counts: week, what, n, is_whole.
     """
+    if counts.empty:
+        return _nothing("Nothing in this source has a time.")
     fig, axes = figure(title="Events by week and kind", x="week (Monday)", y="events a week, log scale", height=3.8)
-    order = counts.groupby("what")["n"].sum().sort_values(ascending=False, kind="stable").index if len(counts) else []
+    order = counts.groupby("what")["n"].sum().sort_values(ascending=False, kind="stable").index
     for index, what in enumerate(order):
         group, colour = counts[counts["what"] == what], PALETTE[index % len(PALETTE)]
         marker, part = MARKERS[(index + index // len(PALETTE)) % len(MARKERS)], group[~group["is_whole"]]
         axes.plot(group["week"], group["n"], color=colour, marker=marker, markersize=4, linewidth=1.4, label=what)
         axes.plot(part["week"], part["n"], marker, color=colour, markersize=5, markerfacecolor="white")
-    if len(counts):
-        axes.set_yscale("log")
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
-        axes.tick_params(axis="x", rotation=30)
-    else:
-        axes.text(0.5, 0.5, "nothing in this source has a time", ha="center", va="center", color=GREY, transform=axes.transAxes)
+    axes.set_yscale("log")
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    axes.tick_params(axis="x", rotation=30)
     return fig
 
 
@@ -142,14 +141,15 @@ def long_tail(popular: pd.DataFrame) -> Figure:
     Args:
         popular: rank, n, cumulative_share.
     """
+    if popular.empty:
+        return _nothing("Nothing in this source happened to items.")
     fig, (left, right) = plt.subplots(1, 2, figsize=(7.0, 3.3), layout="constrained")
     left.set(title="Popularity by rank", xlabel="item rank, log scale", ylabel="events, log scale")
     right.set(title="What the first items take", xlabel="share of items, popular first (%)", ylabel="share of events (%)")
-    if len(popular):
-        left.loglog(popular["rank"], popular["n"], color=PALETTE[0], marker=".", markersize=3, linewidth=1)
-        right.plot(100 * popular["rank"] / len(popular), 100 * popular["cumulative_share"], color=PALETTE[0])
-        right.plot([0, 100], [0, 100], color=GREY, linestyle="--", linewidth=1)
-        right.annotate("all items alike", (62, 55), color=GREY)
+    left.loglog(popular["rank"], popular["n"], color=PALETTE[0], marker=".", markersize=3, linewidth=1)
+    right.plot(100 * popular["rank"] / len(popular), 100 * popular["cumulative_share"], color=PALETTE[0])
+    right.plot([0, 100], [0, 100], color=GREY, linestyle="--", linewidth=1)
+    right.annotate("all items alike", (62, 55), color=GREY)
     return fig
 
 
@@ -159,13 +159,22 @@ def new_and_again(by_week: pd.DataFrame) -> Figure:
     Args:
         by_week: week, n_pairs, n_again.
     """
+    if by_week.empty:
+        return _nothing("No customer of this source has a history.")
     fig, axes = figure(title="Pairs of customer and item by week: again and new", x="week (Monday)", y="pairs a week")
-    if len(by_week):
-        again, new = by_week["n_again"], by_week["n_pairs"] - by_week["n_again"]
-        axes.bar(by_week["week"], again, width=5.5, color=PALETTE[0], label="again")
-        axes.bar(by_week["week"], new, width=5.5, bottom=again, color=PALETTE[5], hatch="//", edgecolor="white", label="new")
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
-        axes.tick_params(axis="x", rotation=30)
+    again, new = by_week["n_again"], by_week["n_pairs"] - by_week["n_again"]
+    axes.bar(by_week["week"], again, width=5.5, color=PALETTE[0], label="again")
+    axes.bar(by_week["week"], new, width=5.5, bottom=again, color=PALETTE[5], hatch="//", edgecolor="white", label="new")
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    axes.tick_params(axis="x", rotation=30)
+    return fig
+
+
+def _nothing(why: str) -> Figure:
+    """A strip that says why there is no figure."""
+    fig, axes = plt.subplots(figsize=(7.0, 0.6), layout="constrained")
+    axes.axis("off")
+    axes.text(0.0, 0.5, why, va="center", color=GREY, transform=axes.transAxes)
     return fig
 
 
@@ -222,4 +231,59 @@ def reliability(table: pd.DataFrame) -> Figure:
         axes.vlines(shown["foretold"], shown["low"], shown["high"], color=PALETTE[0], linewidth=1.6)
         axes.plot(shown["foretold"], shown["observed"], MARKERS[0], color=PALETTE[0])
         axes.set(xscale="log", yscale="log")
+    return fig
+
+
+def forest(table: pd.DataFrame, *, title: str, x: str) -> Figure:
+    """Effects as a scorecard draws them: one panel for what should get better, one for guardrails with their margins.
+
+    Args:
+        table: label, role, finding, lift, lift_low, lift_high and margin (missing where there is none), in percent.
+        title: what is shown.
+        x: unit of the axis.
+    """
+    is_guardrail = table["role"] == "guardrail"
+    panels = [(name, part) for name, part in (("", table[~is_guardrail]), ("Guardrails; a tick is the margin", table[is_guardrail])) if len(part)]
+    heights = [len(part) + 1 for _, part in panels] or [1]
+    fig, axes = plt.subplots(max(len(panels), 1), 1, figsize=(7.0, 1.3 + 0.32 * sum(heights)), layout="constrained",
+                             height_ratios=heights, squeeze=False)
+    fig.suptitle(title, x=0.01, ha="left", fontsize=11)
+    for axis, (name, part) in zip(axes[:, 0], panels):
+        axis.set_title(name, fontsize=10, color=GREY)
+        _effects(axis, part.iloc[::-1])
+    axes[-1, 0].set_xlabel(x)
+    return fig
+
+
+def _effects(axis: plt.Axes, shown: pd.DataFrame) -> None:
+    """Points with intervals: filled triangles where better or worse is shown, open circles elsewhere."""
+    names = shown["label"].astype(str).tolist()
+    for at, row in enumerate(shown.itertuples()):
+        kind = row.finding.split(",")[0]
+        colour, marker = {"better": (PALETTE[2], "^"), "worse": (PALETTE[1], "v")}.get(kind, (PALETTE[0], "o"))
+        axis.hlines(at, row.lift_low, row.lift_high, color=colour, linewidth=2)
+        axis.plot(row.lift, at, marker, color=colour, markerfacecolor=colour if marker != "o" else "white")
+        if pd.notna(row.margin):
+            axis.plot(row.margin, at, "|", color="black", markersize=14, markeredgewidth=2)
+    axis.axvline(0, color=GREY, linewidth=1)
+    axis.set_yticks(range(len(names)), names)
+    axis.set_ylim(-0.6, len(names) - 0.4)
+    axis.grid(axis="y", visible=False)
+
+
+def rates(table: pd.DataFrame, *, title: str) -> Figure:
+    """Error rates in their bands: a grey band of what is allowed, the rate with its interval, red where outside.
+
+    Args:
+        table: check, scenario, rate, low, high, allowed_low, allowed_high, is_accepted.
+        title: what is shown.
+    """
+    fig, axes = figure(title=title, x="share of simulated experiments, %", y="", height=0.9 + 0.3 * max(len(table), 2))
+    shown = table.iloc[::-1].reset_index(drop=True)
+    colours = [PALETTE[0] if fine else PALETTE[1] for fine in shown["is_accepted"]]
+    axes.barh(shown.index, 100 * (shown["allowed_high"] - shown["allowed_low"]), left=100 * shown["allowed_low"], color="#d1d5db", height=0.7)
+    axes.hlines(shown.index, 100 * shown["low"], 100 * shown["high"], colors=colours, linewidth=2)
+    axes.scatter(100 * shown["rate"], shown.index, c=colours, marker="o", zorder=3)
+    axes.set_yticks(shown.index, (shown["check"] + ", " + shown["scenario"]).tolist(), fontsize=8)
+    axes.grid(axis="y", visible=False)
     return fig
