@@ -353,7 +353,7 @@ def violations(frame: pd.DataFrame, table: Table) -> pd.DataFrame:
         if name in frame.columns:
             found += _column_faults(frame, name, column)
     key = [name for name in table.key if name in frame.columns]
-    if len(key) == len(table.key) and len(frame):
+    if key and len(key) == len(table.key) and len(frame):
         found.append(_fault(frame, "+".join(key), "is repeated; the key must be unique", _duplicated(frame, key)))
     rows = [row | {"table": table.name} for row in found if row]
     return pd.DataFrame(rows, columns=["table", "column", "problem", "n_rows", "first_rows"])

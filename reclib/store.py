@@ -54,13 +54,15 @@ def has(name: str, *, run: str = LATEST) -> bool:
     return any(path.exists() for path in _table_paths(name, run))
 
 
-def read(name: str, *, run: str = LATEST, columns: list[str] | None = None) -> pd.DataFrame:
+def read(name: str, *, run: str = LATEST, columns: list[str] | None = None,
+         where: dict[str, object] | None = None) -> pd.DataFrame:
     """Read a table of a run.
 
     Args:
         name: a table of `schema.TABLES`.
         run: `latest`, a run id, or `lab`.
         columns: read only these; the contract is then checked for them alone.
+        where: read only rows whose columns equal these values, such as one customer's.
 
     Raises:
         FileNotFoundError: the run lacks the table; the sentence names the notebook that writes it.
@@ -70,7 +72,8 @@ def read(name: str, *, run: str = LATEST, columns: list[str] | None = None) -> p
     path = next((path for path in _table_paths(name, run) if path.exists()), None)
     if path is None:
         raise FileNotFoundError(_how_to_get(name, run))
-    frame = pd.read_parquet(path, columns=columns)
+    wanted = [(column, "==", value) for column, value in where.items()] if where else None
+    frame = pd.read_parquet(path, columns=columns, filters=wanted)
     return schema.require(frame, table if columns is None else _narrowed(table, columns))
 
 

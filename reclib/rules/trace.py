@@ -114,11 +114,11 @@ def why(customer_id: object, item_id: object, *, run: str = store.LATEST, policy
     item = _as_id(item_id, items["item_id"])
     if item is None:
         return Answer(customer_id, item_id, policy, "not_in_catalogue", f"The catalogue has no item {item_id}.")
-    decisions = store.read("decisions", run=run, columns=["policy", "customer_id", "item_id", "position", "is_allowed", "rule_id"])
-    customer = _as_id(customer_id, decisions["customer_id"])
+    customer = _as_id(customer_id, store.read("decisions", run=run, columns=["customer_id"])["customer_id"])
     if customer is None:
         return Answer(customer_id, item, policy, "unknown_customer", f"Nothing was decided for customer {customer_id} in this run.")
-    own = decisions[(decisions["customer_id"] == customer) & (decisions["policy"] == policy)]
+    own = store.read("decisions", run=run, columns=["policy", "customer_id", "item_id", "position"],
+                     where={"customer_id": customer, "policy": policy})
     desk = open_desk(customer, run=run, policy=policy, items=items, facts=facts)
     return explain(desk, customer, item, published=own)
 
@@ -126,14 +126,13 @@ def why(customer_id: object, item_id: object, *, run: str = store.LATEST, policy
 def open_desk(customer: object, *, run: str, policy: str, items: pd.DataFrame, facts: dict) -> Desk:
     """Read one customer's rows of a run."""
     source = store.read_facts("source", run=run)
-    ranked = store.read("ranked", run=run, columns=["policy", "customer_id", "item_id", "p_response", "value", "priority", "rank"])
-    ranked = ranked[(ranked["customer_id"] == customer) & (ranked["policy"] == policy)].reset_index(drop=True)
-    events = store.read("events", run=run, columns=["occurred_at", "customer_id", "item_id", "event_type"])
-    events = events[events["customer_id"] == customer]
-    candidates = store.read("candidates", run=run, columns=["customer_id", "item_id", "source", "source_rank", "source_score"])
-    offered = candidates[candidates["customer_id"] == customer].reset_index(drop=True)
-    people = store.read_if_there("customers", run=run)
-    people = people if people is None else people[people["customer_id"] == customer]
+    mine = {"customer_id": customer}
+    ranked = store.read("ranked", run=run, where=mine | {"policy": policy},
+                        columns=["policy", "customer_id", "item_id", "p_response", "value", "priority", "rank"])
+    events = store.read("events", run=run, columns=["occurred_at", "customer_id", "item_id", "event_type"], where=mine)
+    offered = store.read("candidates", run=run, where=mine,
+                         columns=["customer_id", "item_id", "source", "source_rank", "source_score"])
+    people = store.read("customers", run=run, where=mine) if store.has("customers", run=run) else None
     world = pairs.build(items, people, events, as_of=schema.end_of_day(source["as_of"]), customer_ids=pd.Series([customer]),
                         candidates=offered, everyone=facts.get("everyone"), event_types=facts.get("event_types"))
     return Desk(ranked, offered, register.from_records(facts["register"]), world, policy, facts["k"],
