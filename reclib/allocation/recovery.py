@@ -37,11 +37,19 @@ def recover(problem: Problem, prices: Prices, sizes: Sizes, rng: np.random.Gener
     columns = [best_slates(problem, variant, keep=True) for variant in variants]
     shares = _master(problem, prices, sizes, variants, columns)
     desk = Desk(problem, prices, _mixed(problem, columns, shares, rng))
+    mend(desk, rng)
+    return desk.shown, len(columns)
+
+
+def mend(desk: Desk, rng: np.random.Generator) -> None:
+    """Make slates legal, whatever they claim: stock first, then rows, then what can still be gained.
+
+    Rows that nothing shown would satisfy hold afterwards to the last unit, whatever the prices; so does stock.
+    """
     _repair_stock(desk)
-    _fill(desk, np.arange(problem.n_customers), with_stock=False)
+    _fill(desk, np.arange(desk.problem.n_customers), with_stock=False)
     _meet_rows(desk, rng)
     _improve(desk, rng)
-    return desk.shown, len(columns)
 
 
 def _variants(problem: Problem, prices: Prices) -> list[Prices]:

@@ -11,10 +11,10 @@ from reclib.allocation.infeasible import explain_infeasible, yield_soft
 from reclib.allocation.prices import (
     Ascent, Prices, Sizes, ascend, best_slates, carried, certified_bound, no_prices, typical_sizes,
 )
-from reclib.allocation.problem import Allocation, Problem, positions, row_table, tolerance, usage
+from reclib.allocation.problem import Allocation, InfeasibleError, Problem, positions, row_table, tolerance, usage
 from reclib.allocation.recovery import recover
 
-EXACT_UP_TO = 5_000
+EXACT_UP_TO, FALLBACK_UP_TO = 5_000, 30_000
 SAMPLE, SAMPLE_FROM = 10_000, 20_000
 METHODS = ("auto", "exact", "prices")
 
@@ -63,7 +63,7 @@ def solve_by_prices(problem: Problem, *, seed: int = 0, start: tuple[Problem, Al
     use = usage(problem, is_shown)
     limit = np.array([row.limit for row in problem.rows])
     if (use > limit + tolerance(problem)).any():
-        raise explain_infeasible(problem, seed=seed).error()
+        return _last_resort(problem, use, seed)
     value = float(problem.value[is_shown].sum(dtype="float64"))
     return Allocation(
         position=positions(problem, is_shown), value=value, bound=max(bound, value), item_prices=found.prices.item,
@@ -71,6 +71,19 @@ def solve_by_prices(problem: Problem, *, seed: int = 0, start: tuple[Problem, Al
         rows=row_table(problem, use, found.prices.row),
         fill_rate=float(is_shown.sum()) / max(problem.n_slots, 1), method="prices",
         n_iterations=found.n_iterations + n_more + 2)
+
+
+def _last_resort(problem: Problem, use: np.ndarray, seed: int) -> Allocation:
+    """An absolute floor was not met by moves: decide small problems exactly, and say why where that cannot be."""
+    if np.isfinite(problem.value).sum() <= FALLBACK_UP_TO:
+        return solve_exact(problem, relative_gap=1e-4)
+    found = explain_infeasible(problem, seed=seed)
+    if not found.is_feasible:
+        raise found.error()
+    missed = row_table(problem, use, np.zeros(len(problem.rows))).query("miss > 0")
+    text = "; ".join(f"{row.name} by {row.miss:,.6g} {row.unit}" for row in missed.itertuples())
+    raise InfeasibleError(f"No slates were found that hold all rows, though shares of slates could: missed are {text}.",
+                          missed[["name", "kind", "unit", "limit", "miss"]])
 
 
 def find_prices(problem: Problem, sizes: Sizes, rng: np.random.Generator) -> Ascent:

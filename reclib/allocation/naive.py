@@ -1,0 +1,85 @@
+"""The ways that need no solver, to be compared: filter then cut, first come first served, and what is left once legal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from reclib.allocation.prices import best_slates, no_prices
+from reclib.allocation.problem import Problem, tolerance, usage
+
+
+def top_values(problem: Problem) -> np.ndarray:
+    """Filter then cut: every customer's best slate by value, as if there were no shared limit."""
+    column = best_slates(problem, no_prices(problem), keep=True).column
+    shown = np.zeros(problem.item.shape, dtype=bool)
+    customer, slot = np.nonzero(column >= 0)
+    shown[customer, column[customer, slot]] = True
+    return shown
+
+
+def first_come(problem: Problem) -> np.ndarray:
+    """First come, first served: customer after customer takes the best that stock and budgets still allow."""
+    shown = np.zeros(problem.item.shape, dtype=bool)
+    left, budgets = problem.stock.copy(), [row for row in problem.rows if row.kind == "budget"]
+    purse = [row.limit for row in budgets]
+    for customer in range(problem.n_customers):
+        item, taken, counts = problem.item[customer], 0, [{} for _ in problem.quotas]
+        for column in np.argsort(-problem.value[customer], kind="stable"):
+            if taken == problem.k or not problem.value[customer, column] > 0:
+                break
+            code = item[column]
+            costs = [_cost(row, problem, customer, column) for row in budgets]
+            groups = [int(quota.group[code]) for quota in problem.quotas]
+            is_full = any(group >= 0 and count.get(group, 0) >= quota.limit
+                          for group, count, quota in zip(groups, counts, problem.quotas))
+            if is_full or left[code] < 1 or any(cost > money for cost, money in zip(costs, purse)):
+                continue
+            shown[customer, column], taken, left[code] = True, taken + 1, left[code] - 1
+            purse = [money - cost for cost, money in zip(costs, purse)]
+            for group, count in zip(groups, counts):
+                count[group] = count.get(group, 0) + 1
+    return shown
+
+
+def made_legal(problem: Problem, shown: np.ndarray) -> np.ndarray:
+    """Drop placements, least value a unit of the broken row first, until every row holds."""
+    shown = shown.copy()
+    for _ in range(50 * max(len(problem.rows), 1)):
+        excess = usage(problem, shown) - np.array([row.limit for row in problem.rows]) - tolerance(problem)
+        if not (excess > 0).any():
+            break
+        place = int(np.argmax(excess > 0))
+        row = problem.rows[place]
+        customer, column = np.nonzero(shown)
+        cost = _costs(row, problem, customer, column)
+        at = np.flatnonzero(cost > 0)
+        at = at[np.argsort(problem.value[customer[at], column[at]] / cost[at], kind="stable")]
+        n_dropped = int(np.searchsorted(np.cumsum(cost[at]), excess[place])) + 1
+        shown[customer[at[:n_dropped]], column[at[:n_dropped]]] = False
+    return shown
+
+
+def compare(problem: Problem, ways: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """Value and violations of several ways: one row each with value, over_stock, rows_broken and fill_rate."""
+    limit = np.array([row.limit for row in problem.rows])
+    rows = []
+    for way, shown in ways.items():
+        count = np.bincount(problem.item[shown], minlength=problem.n_items)
+        rows.append({"way": way, "value": float(problem.value[shown].sum(dtype="float64")),
+                     "over_stock": int(np.maximum(count - problem.stock, 0).sum()),
+                     "rows_broken": int((usage(problem, shown) > limit + tolerance(problem)).sum()),
+                     "fill_rate": float(shown.sum()) / problem.n_slots})
+    return pd.DataFrame(rows)
+
+
+def _cost(row, problem: Problem, customer: int, column: int) -> float:
+    return float(_costs(row, problem, np.array([customer]), np.array([column]))[0])
+
+
+def _costs(row, problem: Problem, customer: np.ndarray, column: np.ndarray) -> np.ndarray:
+    item = problem.item[customer, column]
+    cost = np.zeros(len(item)) if row.per_placement is None else row.per_placement[item]
+    return cost if row.per_response is None else cost + row.per_response[item] * problem.response[customer, column]

@@ -1,0 +1,131 @@
+"""Allocation solved exactly: small problems that can be checked by hand, and what cannot hold."""
+
+import numpy as np
+import pytest
+
+from reclib.allocation import problem as p
+from reclib.allocation.exact import relax, solve_exact
+from reclib.allocation.infeasible import explain_infeasible, yield_soft
+from reclib.allocation.solve import solve
+
+
+def two_by_two(**options) -> p.Problem:
+    """Customers 0 and 1, items 0 and 1: values 5 and 4 for customer 0, 3 and 1 for customer 1."""
+    return p.from_pairs([0, 0, 1, 1], [0, 1, 0, 1], [5.0, 4.0, 3.0, 1.0], k=1, **options)
+
+
+def test_without_limits_everyone_sees_their_best():
+    found = solve(two_by_two())
+    assert found.value == pytest.approx(5 + 3)
+    assert found.position.tolist() == [[1, 0], [1, 0]]
+    assert (found.gap, found.fill_rate) == (0.0, 1.0)
+
+
+def test_scarce_stock_goes_where_it_is_missed_most():
+    found = solve(two_by_two(stock=np.array([1.0, 2.0])))
+    assert found.value == pytest.approx(max(5 + 1, 4 + 3))
+    assert found.position.tolist() == [[0, 1], [1, 0]]
+
+
+def test_item_price_is_the_worth_of_one_more_placement():
+    scarce = two_by_two(stock=np.array([1.0, np.inf]))
+    more = scarce.with_stock(np.array([2.0, np.inf]))
+    price = solve_exact(scarce).item_prices[0]
+    assert price >= (5 + 3) - (4 + 3) - 1e-9
+    assert relax(more).bound <= relax(scarce).bound + price + 1e-9
+
+
+def test_quota_keeps_one_of_a_group_and_positions_follow_value():
+    quota = p.Quota("one_a_brand", np.array([0, 0, 1]), 1)
+    found = solve(p.from_pairs([0, 0, 0], [0, 1, 2], [5.0, 4.0, 3.0], k=3, quotas=(quota,)))
+    assert found.position.tolist() == [[1, 0, 2]]
+    assert found.fill_rate == pytest.approx(2 / 3)
+
+
+def test_budget_is_spent_where_it_earns_most():
+    row = p.budget("promo", np.array([2.0, 0.0]), 2.0, per="placement")
+    found = solve(two_by_two(rows=(row,)))
+    assert found.value == pytest.approx(max(5 + 1, 4 + 3))
+    assert found.rows.set_index("name").loc["promo", ["use", "slack", "miss"]].tolist() == [2.0, 0.0, 0.0]
+
+
+def test_share_of_shown_starves_and_share_of_slots_does_not():
+    member = np.array([False, True])
+    values = [5.0, -1.0, 5.0, -1.0]
+    shown = p.from_pairs([0, 0, 1, 1], [0, 1, 0, 1], values, k=2, rows=(p.min_share("own", member, 0.5),))
+    slots = shown.with_rows((p.min_share("own", member, 0.25, of="slots", n_slots=4),))
+    assert solve(shown).value == pytest.approx(2 * (5 - 1))
+    assert solve(slots).value == pytest.approx(5 + 5 - 1)
+    starved = shown.with_rows((p.min_share("own", member, 1.0),))
+    assert solve(starved).fill_rate == 0.0
+
+
+def test_margin_floor_counts_expected_sales():
+    row = p.margin_floor("margin", np.array([10.0, 10.0]), np.array([0.1, 0.5]), 0.3)
+    found = solve(p.from_pairs([0, 0], [0, 1], [1.0, 0.5], k=2, response=[0.2, 0.1], rows=(row,)))
+    assert found.position.tolist() == [[0, 1]]
+    assert found.rows["use"].tolist() == pytest.approx([0.1 * 10 * (0.3 - 0.5)])
+
+
+def test_filtered_pairs_are_never_shown_and_can_be_freed():
+    problem = two_by_two().with_values([-np.inf, 4.0, 3.0, 1.0])
+    assert problem.of_pairs(solve(problem).position).tolist() == [0, 1, 1, 0]
+    assert solve(problem.with_values([5.0, 4.0, 3.0, 1.0])).value == pytest.approx(8)
+
+
+def test_customers_without_pairs_count_as_slots():
+    found = solve(p.from_pairs([2], [0], [1.0], k=2, n_customers=3))
+    assert found.position.shape == (3, 1) and found.fill_rate == pytest.approx(1 / 6)
+    empty = solve(p.from_pairs([], [], [], k=2, n_customers=3, n_items=2))
+    assert (empty.value, empty.fill_rate) == (0.0, 0.0)
+
+
+def test_contradicting_floors_are_named_with_their_miss():
+    first, second = np.array([True, False]), np.array([False, True])
+    problem = two_by_two(stock=np.array([2.0, 2.0])).with_rows((
+        p.min_exposure("first", first, 2), p.min_exposure("second", second, 1), p.budget("idle", np.ones(2), 9, per="placement")))
+    found = explain_infeasible(problem)
+    assert found.misses["miss"].sum() == pytest.approx(2 + 1 - 2)
+    assert set(found.conflict) == {"first", "second"}
+    with pytest.raises(p.InfeasibleError, match="cannot hold together: first, second"):
+        solve(problem)
+
+
+def test_stock_is_part_of_a_conflict():
+    problem = two_by_two(stock=np.array([1.0, 2.0]), rows=(p.min_exposure("first", np.array([True, False]), 2),))
+    assert explain_infeasible(problem).conflict == ("first", "stock")
+
+
+def test_soft_rows_yield_in_declared_order_and_no_further_than_they_must():
+    first, second = np.array([True, False]), np.array([False, True])
+    problem = two_by_two(rows=(
+        p.min_exposure("hard", first, 1), p.min_exposure("last", second, 1, is_hard=False, yields=2),
+        p.min_exposure("early", second, 2, is_hard=False, yields=1)))
+    eased, relaxed = yield_soft(problem)
+    assert relaxed == ("early",)
+    found = solve(problem)
+    rows = found.rows.set_index("name")
+    assert found.relaxed == ("early",) and rows.loc["early", "miss"] == pytest.approx(1)
+    assert rows.loc[["hard", "last"], "miss"].tolist() == [0, 0]
+    assert found.value == pytest.approx(4 + 3)
+
+
+def test_rows_that_can_hold_do_not_yield():
+    problem = two_by_two(rows=(p.min_exposure("second", np.array([False, True]), 1, is_hard=False),))
+    assert yield_soft(problem)[1] == () and explain_infeasible(problem).sentence() == "All rows can hold together."
+
+
+@pytest.mark.parametrize(("make", "message"), [
+    (lambda: two_by_two(stock=np.array([-1.0, 1.0])), "stock: holds NaN or a negative number"),
+    (lambda: p.from_pairs([0], [3], [1.0], k=1, n_items=2), r"item: codes from 3 to 3, must be in \[0, 2\)"),
+    (lambda: p.from_pairs([0], [0], [np.nan], k=1), "value: holds NaN"),
+    (lambda: p.from_pairs([0], [0], [1.0], k=0), "k == 0, must be at least 1"),
+    (lambda: two_by_two(rows=(p.budget("b", np.ones(2), 1.0),)), "row 'b': counts responses"),
+    (lambda: two_by_two(rows=(p.budget("b", np.ones(3), 1.0, per="placement"),)), "one finite coefficient for each of 2"),
+    (lambda: p.min_share("s", np.ones(2), 0.5, of="slots"), "must be 'shown', or 'slots' with n_slots"),
+    (lambda: two_by_two().without_row("x"), r"unknown rows \['x'\]; known rows: \[\]"),
+    (lambda: solve(two_by_two(), method="magic"), "method == 'magic', must be one of auto, exact, prices"),
+])
+def test_what_is_not_allowed_is_said(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

@@ -1,0 +1,204 @@
+"""Allocation by prices: bounds against HiGHS, limits that are never exceeded, prices of rules."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from reclib.allocation import problem as p
+from reclib.allocation.catalogues import make_catalogue
+from reclib.allocation.desk import Desk
+from reclib.allocation.exact import relax, solve_exact
+from reclib.allocation.naive import compare, first_come, made_legal, top_values
+from reclib.allocation.prices import Prices, best_slates, certified_bound, no_prices
+from reclib.allocation.pricing import confirm_price, price_rules
+from reclib.allocation.recovery import mend
+from reclib.allocation.solve import solve
+
+N_BATCHES, N_BATCH = 100, 100
+CALM = settings(max_examples=N_BATCHES, deadline=None, derandomize=True, database=None,
+                suppress_health_check=list(HealthCheck))
+
+
+def tiny_catalogue(rng: np.random.Generator, *, crossing: bool = True) -> p.Problem:
+    """Up to 8 customers and 12 items under stock, one or two quotas and four rows, many of them tight."""
+    n, n_items = int(rng.integers(1, 9)), int(rng.integers(2, 13))
+    m = int(rng.integers(1, n_items + 1))
+    item = np.concatenate([rng.permutation(n_items)[:m] for _ in range(n)])
+    price, rate = rng.lognormal(2, 0.8, n_items), rng.normal(0.28, 0.12, n_items)
+    response = np.round(rng.uniform(0, 0.5, n * m), int(rng.integers(1, 6)))
+    quotas = (p.Quota("category", rng.integers(0, 4, n_items), int(rng.integers(1, 3))),
+              p.Quota("brand", rng.integers(-1, 3, n_items), int(rng.integers(1, 3))))
+    rows = (p.budget("promo", price * 0.1 * (rng.random(n_items) < 0.5), float(rng.uniform(0, 2))),
+            p.margin_floor("margin", price, rate, float(rng.uniform(0.2, 0.35))),
+            p.min_share("own", rng.random(n_items) < 0.4, float(rng.uniform(0, 0.8))),
+            p.max_share("new", rng.random(n_items) < 0.4, float(rng.uniform(0.1, 0.9))),
+            p.max_exposure("loud", rng.random(n_items) < 0.4, int(rng.integers(0, n + 3))))
+    return p.from_pairs(
+        np.repeat(np.arange(n), m), item, response * (price * rate + 0.02)[item], k=int(rng.integers(1, 5)),
+        n_customers=n, n_items=n_items, response=response, stock=rng.integers(0, n + 2, n_items).astype(float),
+        quotas=quotas if crossing else quotas[:1], rows=rows)
+
+
+def faults(problem: p.Problem, shown: np.ndarray) -> list[str]:
+    """Hold slates against the raw tables, pair by pair in float64; independent of the code under test."""
+    found, used = [], {row.name: [] for row in problem.rows}
+    count = [0] * problem.n_items
+    for customer in range(problem.n_customers):
+        slate = [int(column) for column in np.flatnonzero(shown[customer])]
+        items = [int(problem.item[customer, column]) for column in slate]
+        if len(slate) > problem.k or len(set(items)) < len(items) or min(items, default=0) < 0:
+            found.append(f"slate of {customer}")
+        for quota in problem.quotas:
+            groups = [int(quota.group[item]) for item in items if quota.group[item] >= 0]
+            if any(groups.count(group) > quota.limit for group in groups):
+                found.append(f"{quota.name} of {customer}")
+        for column, item in zip(slate, items):
+            count[item] += 1
+            if not np.isfinite(problem.value[customer, column]):
+                found.append(f"filtered pair of {customer}")
+            for row in problem.rows:
+                answer = 0.0 if row.per_response is None else row.per_response[item] * float(problem.response[customer, column])
+                used[row.name].append(answer + (0.0 if row.per_placement is None else row.per_placement[item]))
+    found += [f"stock of {item}" for item in range(problem.n_items) if count[item] > problem.stock[item]]
+    for row in problem.rows:
+        rounding = 1e-9 * (abs(row.limit) + sum(map(abs, used[row.name])) + 1.0)
+        if sum(used[row.name]) > row.limit + rounding:
+            found.append(row.name)
+    return found
+
+
+@CALM
+@given(st.integers(0, 2**32 - 1))
+def test_no_limit_is_exceeded_on_ten_thousand_catalogues_whatever_the_prices(seed):
+    rng = np.random.default_rng(seed)
+    for _ in range(N_BATCH):
+        problem = tiny_catalogue(rng)
+        prices = Prices(rng.exponential(1, problem.n_items) * (rng.random(problem.n_items) < 0.3),
+                        rng.exponential(2, len(problem.rows)) * (rng.random(len(problem.rows)) < 0.5))
+        column = best_slates(problem, prices, keep=True).column
+        shown = np.zeros(problem.item.shape, dtype=bool)
+        customer, slot = np.nonzero(column >= 0)
+        shown[customer, column[customer, slot]] = True
+        desk = Desk(problem, prices, shown)
+        mend(desk, rng)
+        assert faults(problem, desk.shown) == []
+
+
+@settings(CALM, max_examples=60)
+@given(st.integers(0, 2**32 - 1))
+def test_both_methods_hold_every_limit_and_the_bound_is_one(seed):
+    problem = tiny_catalogue(np.random.default_rng(seed))
+    exact, priced = solve_exact(problem), solve(problem, method="prices")
+    assert faults(problem, exact.position > 0) == [] and faults(problem, priced.position > 0) == []
+    assert priced.value <= exact.value * (1 + 1e-4) + 1e-9
+    assert exact.value <= priced.bound + 1e-9
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_the_bound_is_the_optimum_of_the_relaxation(seed):
+    problem = make_catalogue(400, seed)
+    found = solve(problem, method="prices")
+    assert found.bound == pytest.approx(relax(problem).bound, rel=2e-5)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_thousand_customers_get_nearly_all_of_the_bound(seed):
+    problem = make_catalogue(1_000, seed)
+    found = solve(problem, method="prices")
+    shown = found.position > 0
+    assert found.value >= 0.995 * found.bound
+    assert (p.usage(problem, shown) <= p.tolerance(problem) + [row.limit for row in problem.rows]).all()
+    assert (np.bincount(problem.item[shown], minlength=problem.n_items) <= problem.stock).all()
+
+
+def test_any_prices_give_a_bound():
+    problem = make_catalogue(200, 1)
+    optimum = relax(problem).bound
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        prices = Prices(rng.exponential(1, problem.n_items), rng.exponential(1, len(problem.rows)))
+        assert certified_bound(problem, prices, best_slates(problem, prices)) >= optimum - 1e-6
+
+
+def test_slates_are_exact_at_given_prices():
+    problem = replace(make_catalogue(60, 2, n_candidates=30), rows=(), stock=np.full(2_000, np.inf))
+    assert best_slates(problem, no_prices(problem)).score == pytest.approx(solve_exact(problem).value, rel=1e-6)
+
+
+def test_the_same_seed_gives_the_same_slates():
+    problem = make_catalogue(600, 3)
+    first, second = solve(problem, method="prices", seed=5), solve(problem, method="prices", seed=5)
+    assert np.array_equal(first.position, second.position) and first.bound == second.bound
+
+
+def test_order_of_pairs_does_not_matter():
+    problem = make_catalogue(150, 4)
+    customer, column = np.nonzero(problem.item >= 0)
+    item = problem.item[customer, column]
+    shuffled = np.random.default_rng(0).permutation(len(item))
+    parts = [(customer[order], item[order], problem.value[customer, column][order], problem.response[customer, column][order])
+             for order in (np.arange(len(item)), shuffled)]
+    first, second = (solve(p.from_pairs(c, i, v, k=5, response=r, stock=problem.stock, quotas=problem.quotas,
+                                        rows=problem.rows), method="prices") for c, i, v, r in parts)
+    assert np.array_equal(first.position, second.position)
+
+
+def test_a_warm_start_reaches_the_same_bound():
+    problem = make_catalogue(500, 0)
+    lifted = problem.without_row("new_items")
+    warm = solve(lifted, method="prices", start=(problem, solve(problem, method="prices")))
+    cold = solve(lifted, method="prices")
+    assert warm.bound == pytest.approx(cold.bound, rel=2e-4)
+    assert warm.n_iterations < cold.n_iterations / 2
+
+
+def test_absolute_floors_hold_or_are_refused():
+    problem = make_catalogue(300, 2)
+    own = problem.rows[2].per_placement < 0
+    stock = problem.stock[own].sum()
+    floored = problem.with_rows(problem.rows[:2] + (p.min_exposure("own", own, 0.6 * stock),))
+    found = solve(floored, method="prices")
+    assert found.rows.set_index("name").loc["own", "use"] <= -0.6 * stock
+    with pytest.raises(p.InfeasibleError, match="own misses its limit by"):
+        solve(problem.with_rows((p.min_exposure("own", own, 2 * stock),)))
+
+
+def test_leave_one_out_prices_agree_with_solving_anew():
+    base = make_catalogue(500, 1)
+    variants = {name: base.without_row(name) for name in base.row_names} | {"stock": base.with_stock(np.full(2_000, np.inf))}
+    found = price_rules(base, variants, start=solve(base, method="prices"))
+    optimum = relax(base).bound
+    for row in found.table.itertuples():
+        assert row.change == pytest.approx(relax(variants[row.variant]).bound - optimum, abs=5e-4 * optimum)
+
+
+def test_a_rule_that_does_not_bind_is_below_resolution():
+    base = make_catalogue(300, 5)
+    idle = base.with_rows(base.rows + (p.max_exposure("idle", np.ones(2_000), 1e9),))
+    row = price_rules(idle, {"idle": idle.without_row("idle")}).table.iloc[0]
+    assert not row.is_resolved and abs(row.change) <= row.resolution
+
+
+def test_a_confirmed_price_states_its_range():
+    base = make_catalogue(300, 0)
+    found = confirm_price(base, base.without_row("promo_budget"))
+    assert found["low"] <= found["change"] <= found["high"]
+
+
+def test_variants_must_be_of_the_same_customers():
+    base = make_catalogue(50, 0)
+    with pytest.raises(ValueError, match="variant 'other': 60 customers and 2000 items, must be 50 and 2000"):
+        price_rules(base, {"other": make_catalogue(60, 0)})
+
+
+def test_naive_ways_break_rules_or_lose_value():
+    problem = make_catalogue(1_000, 0)
+    found = compare(problem, {"filter then cut": top_values(problem), "first come": first_come(problem),
+                              "first come, made legal": made_legal(problem, first_come(problem)),
+                              "prices": solve(problem).position > 0}).set_index("way")
+    assert found.loc["filter then cut", "over_stock"] > 0
+    assert found.loc[["first come, made legal", "prices"], ["over_stock", "rows_broken"]].to_numpy().sum() == 0
+    assert found.loc["first come, made legal", "value"] < found.loc["prices", "value"]
