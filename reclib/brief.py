@@ -32,13 +32,14 @@ NOTHING_PROVEN = "No effect was read, so nothing is proven for or against the ne
 NO_EXPERIMENT = "This source has no finished randomised experiment, so nothing is proven about the effect of the policy."
 
 
-def final_verdict(experiment: dict, checks: pd.DataFrame | None) -> dict:
+def final_verdict(experiment: dict, checks: pd.DataFrame | None, *, source: str = "") -> dict:
     """Combine the verdict of the experiment with the checks of the run: a failed check makes it INVALID.
 
     Args:
         experiment: the verdict record of the experiment (`verdict`, `reasons`, `effect`, `low`, `high`, `money`,
             `next_action`), or an empty record where the source has no experiment.
         checks: the `checks` table, or None where nothing was monitored.
+        source: name of the source, so that only runs of one source are compared.
 
     Returns:
         The record of `verdict.json`: verdict, reasons, checks, effect, low, high, money, next_action, and whatever
@@ -59,7 +60,7 @@ def final_verdict(experiment: dict, checks: pd.DataFrame | None) -> dict:
     if not experiment and found == "HOLD":
         action = "Publish tonight's slates with their control group; the difference between the two is the experiment."
     return record | {
-        "verdict": found, "reasons": reasons, "next_action": action or NEXT_ACTION[found],
+        "source": source, "verdict": found, "reasons": reasons, "next_action": action or NEXT_ACTION[found],
         "checks": [] if checks is None else checks.astype("str").to_dict("records"),
     }
 
@@ -225,9 +226,9 @@ def money_sentence(verdict: dict) -> str:
 
 
 def change_sentence(verdict: dict, before: dict) -> str:
-    """Say what moved against the run before."""
-    if not before:
-        return "This is the first published run: there is nothing to compare it with."
+    """Say what moved against the last published run, if that run was of the same source."""
+    if not before or before.get("source") != verdict.get("source"):
+        return "The last published run was not of this source: there is nothing to compare this one with."
     if verdict["verdict"] != before.get("verdict"):
         return f"The verdict moved from {before.get('verdict')} to {verdict['verdict']}."
     old, new = before.get("effect"), verdict.get("effect")

@@ -69,6 +69,7 @@ def test_the_scorecard_names_what_moved():
 
 
 def test_a_changed_verdict_is_said():
-    verdict = brief.final_verdict(SHIP, None)
-    assert brief.change_sentence(verdict, {"verdict": "HOLD"}) == "The verdict moved from HOLD to SHIP."
-    assert "first published run" in brief.change_sentence(verdict, {})
+    verdict = brief.final_verdict(SHIP, None, source="shop")
+    before = {"verdict": "HOLD", "source": "shop"}
+    assert brief.change_sentence(verdict, before) == "The verdict moved from HOLD to SHIP."
+    assert "not of this source" in brief.change_sentence(verdict, {"verdict": "HOLD", "source": "another"})
