@@ -1,0 +1,85 @@
+"""The shop lived day by day: each night something is published, the next day the shop answers it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from reclib.sources.storefront import config, days, frames, policies, tables, totals
+from reclib.sources.storefront.days import Log
+
+HISTORY = "h"
+
+
+class Shop:
+    """A shop that goes on from the end of its history, one day at a time.
+
+    Ids of slots are text throughout: those of the history begin with `h`.
+
+    Attributes:
+        params: parameters of the world.
+        n_days: days lived so far, the history included.
+    """
+
+    def __init__(self, params: dict) -> None:
+        self.params = params
+        self._settings = config.build(**params)
+        self._world, self._state, self._history = tables.history(self._settings)
+        self._days: list[tuple[Log, pd.Series | None]] = []
+        self.n_days = self._settings.n_days
+
+    @property
+    def as_of(self) -> pd.Timestamp:
+        """The last day lived."""
+        return pd.Timestamp(config.FIRST_DAY, tz="UTC") + pd.Timedelta(days=self.n_days - 1)
+
+    def next_day(self, published: pd.DataFrame | str) -> pd.DataFrame:
+        """Let a day pass in which every visitor is shown what was published for them.
+
+        Args:
+            published: `deliveries` of the night, or the name of one of the shop's own policies (`policies.POLICIES`).
+
+        Returns:
+            The totals of the day, one row a customer, as `totals.total` makes them.
+        """
+        slots = None if isinstance(published, str) else published["decision_id"].astype("str")
+        policy = policies.named(published) if isinstance(published, str) else policies.published(
+            published, self._settings.n_customers, self._settings.n_items)
+        log = days.run(self._world, self._state, policy, first_day=self.n_days, n_days=1)
+        self._days.append((log, slots))
+        self.n_days += 1
+        return self.totals(n_days=1)
+
+    def totals(self, *, n_days: int) -> pd.DataFrame:
+        """Totals of the last days, one row a customer."""
+        logs = [self._history, *(log for log, _ in self._days)]
+        return totals.total(self._world, self._state, logs, first_day=self.n_days - n_days, n_days=n_days)
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """The shop's tables as they stand this evening: `events` of all days so far, `items` and `customers`.
+
+        `logged_deliveries` and `logged_outcomes` stay those of the history, whose probabilities the shop knows.
+        """
+        evening, before = self.n_days - 1, self._settings.n_days
+        return {
+            "events": self._events(), "items": frames.items(self._world, self._state, day=evening),
+            "customers": frames.customers(self._world, self._state, day=evening),
+            "logged_deliveries": _as_text(frames.logged_deliveries(self._world, self._history, policy=tables.LOGGING)),
+            "logged_outcomes": _as_text(frames.logged_outcomes(self._world, self._history, n_days=before)),
+        }
+
+    def _events(self) -> pd.DataFrame:
+        span = {"first_day": 0, "n_days": self.n_days}
+        parts = [_as_text(frames.events(self._world, [self._history], slots=None, **span))]
+        for log, slots in self._days:
+            part = frames.events(self._world, [log], slots=slots, **span)
+            parts.append(part if slots is not None else part.assign(decision_id=pd.Series(np.nan, index=part.index, dtype="str")))
+        found = pd.concat(parts, ignore_index=True)
+        found = found.sort_values("occurred_at", kind="stable", ignore_index=True)
+        return found.assign(event_id=np.arange(1, len(found) + 1))
+
+
+def _as_text(frame: pd.DataFrame) -> pd.DataFrame:
+    """Turn the whole-number slots of the history into text ids."""
+    numbers = frame["decision_id"]
+    return frame.assign(decision_id=(HISTORY + numbers.astype("str")).where(numbers.notna()).astype("str"))
