@@ -12,6 +12,7 @@ import pandas as pd
 WEIGHTS = {"view": 1.0, "click": 2.0, "add_to_cart": 3.0, "purchase": 5.0, "dismiss": -3.0, "return": -4.0, "complaint": -5.0}
 HALF_WAY = 5.0
 RESPONSES = ("purchase", "rating", "click", "add_to_cart", "view")
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 DIGITS = 6
 _DAY = np.timedelta64(1, "D")
 
@@ -186,6 +187,60 @@ def attribute_coverage(items: pd.DataFrame | None) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["attribute", "share_filled", "n_values"])
 
 
+def rating_spread(ratings: pd.DataFrame, *, scale: tuple[float, float], n_bins: int = 8) -> pd.DataFrame:
+    """Share of the pairs in equal bins of the scale: `rating` (from and to) and `share`."""
+    edges = np.linspace(*scale, n_bins + 1)
+    counts = np.histogram(ratings["rating"], bins=edges)[0]
+    names = [f"{low:.3g} to {high:.3g}" for low, high in zip(edges[:-1], edges[1:])]
+    return pd.DataFrame({"rating": names, "share": counts / max(counts.sum(), 1)})
+
+
+def rising(signals: pd.DataFrame, items: pd.DataFrame | None = None) -> pd.DataFrame:
+    """The items that rise most, with their names where they are known."""
+    names = [name for name in ("title", "category") if items is not None and name in items]
+    table = signals.sort_values(["trend", "item_id"], ascending=[False, True], ignore_index=True)
+    if names:
+        table = table.merge(items[["item_id", *names]], on="item_id", how="left", validate="one_to_one")
+    return table[["item_id", *names, "n_customers", "n_recent", "n_before", "trend"]]
+
+
+def quantiles(signals: pd.DataFrame) -> pd.DataFrame:
+    """Spread of each signal over those who have a history: tenth, half and nine tenths lie below."""
+    numbers = signals[signals["n_orders"] > 0].select_dtypes("number").drop(columns="customer_id", errors="ignore")
+    return numbers.quantile([0.1, 0.5, 0.9]).T.set_axis(["p10", "median", "p90"], axis=1).rename_axis("signal").reset_index()
+
+
+def by_weekday(context: pd.DataFrame) -> pd.DataFrame:
+    """Share of the responses by name of the weekday, all channels together."""
+    days = context.groupby("weekday")["share"].sum().reindex(range(7)).fillna(0.0)
+    return pd.DataFrame({"weekday": WEEKDAYS, "share": days.to_numpy()})
+
+
+def shortest_stock(stock: pd.DataFrame | None) -> pd.DataFrame:
+    """The items in stock that run out first, fastest sellers first among equals; no row where there is no stock."""
+    if stock is None:
+        return pd.DataFrame(columns=["item_id", "stock_on_hand", "units_a_day", "days_of_stock"])
+    left = stock[(stock["stock_on_hand"] > 0) & stock["days_of_stock"].notna()]
+    return left.sort_values(["days_of_stock", "units_a_day", "item_id"], ascending=[True, False, True], ignore_index=True)
+
+
+def weights_sentence(table: pd.DataFrame) -> str:
+    """Say what share of the events counts, and which type carries most weight in all."""
+    share = table.loc[table["weight"].fillna(1.0) != 0, "n_events"].sum() / max(table["n_events"].sum(), 1)
+    if (table["event_type"] == "rating").any():
+        text = f"{100 * share:.0f} % of the events count; ratings stand as they were given"
+    else:
+        text = f"{100 * share:.0f} % of the events carry a weight"
+    total = (table["n_events"] * table["weight"]).abs()
+    return text + (f"; {table.loc[total.idxmax(), 'event_type']} events carry most in all." if total.max() > 0 else ".")
+
+
+def decay_sentence(half_life_days: float) -> str:
+    """Say what is left of an event after a month and after a year."""
+    month, year = (100 * 2 ** (-days / half_life_days) for days in (30, 365))
+    return f"With a half-life of {half_life_days:g} days an event keeps {month:.0f} % of its weight after a month and {year:.2g} % after a year."
+
+
 def ratings_sentence(ratings: pd.DataFrame, events: pd.DataFrame, *, scale: tuple[float, float]) -> str:
     """Say what became of the events."""
     if ratings.empty:
@@ -220,8 +275,7 @@ def customers_sentence(signals: pd.DataFrame) -> str:
 def context_sentence(context: pd.DataFrame) -> str:
     """Name the strongest weekday and, where it is known, the channels."""
     days = context.groupby("weekday")["share"].sum()
-    names = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-    text = f"{names[int(days.idxmax())]} takes {100 * days.max():.0f} % of the responses, {names[int(days.idxmin())]} {100 * days.min():.0f} %"
+    text = f"{WEEKDAYS[int(days.idxmax())]} takes {100 * days.max():.0f} % of the responses, {WEEKDAYS[int(days.idxmin())]} {100 * days.min():.0f} %"
     if "channel" not in context:
         return text + "; the source does not say through which channel."
     channels = context.groupby("channel", observed=True)["share"].sum().sort_values(ascending=False)

@@ -20,6 +20,7 @@ BIG_PAIRS = 300_000
 SMALL_CATALOGUE = 5_000
 ON_SALE_DAYS = 84.0
 RRF = 60.0
+AGAIN_VOTES = 8
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,14 @@ class Generated:
         sources: one row a source: `source`, `is_personal`, `n_customers`, `n_items`, `n_pairs`, `learnt_from`,
             `cpu_seconds`.
         history: what was learnt from.
+        served: the customers who were to be served.
     """
 
     candidates: pd.DataFrame
     offers: pd.DataFrame
     sources: pd.DataFrame
     history: History
+    served: pd.Index
 
 
 def default_sources(history: History, *, seed: int = 0) -> list[base.Source]:
@@ -50,7 +53,7 @@ def default_sources(history: History, *, seed: int = 0) -> list[base.Source]:
     neighbours = ItemNeighbours(k=100, max_items=6_000, min_customers=3) if is_big else ItemNeighbours(k=100)
     sources: list[base.Source] = [BuyAgain()] if history.repeats_allowed else []
     return sources + [
-        Ease(penalty=300.0, max_items=2_000 if is_big else SMALL_CATALOGUE), neighbours,
+        Ease(penalty=1_000.0, max_items=2_000) if is_big else Ease(penalty=300.0, max_items=SMALL_CATALOGUE), neighbours,
         SurpriseFactors(random_state=seed, max_items=2_000 if is_big else 10_000),
         SurpriseNeighbours(max_items=1_000 if is_big else 2_000),
         PopularInCategory(), PopularLately(), ContentNeighbours(), NewItems(),
@@ -97,7 +100,8 @@ def generate(events: pd.DataFrame, items: pd.DataFrame | None, customers: pd.Dat
             "learnt_from": getattr(source, "sample", "everything"), "cpu_seconds": time.process_time() - started})
     personal = [source.name for source in sources if source.is_personal]
     offers = pd.concat(parts, ignore_index=True)
-    return Generated(merge(parts, eligible=eligible, n=n_candidates, personal=personal), offers, pd.DataFrame(facts), history)
+    merged = merge(parts, eligible=eligible, n=n_candidates, personal=personal)
+    return Generated(merged, offers, pd.DataFrame(facts), history, served)
 
 
 def eligible_items(history: History, items: pd.DataFrame | None) -> pd.Index:
@@ -123,17 +127,17 @@ def eligible_items(history: History, items: pd.DataFrame | None) -> pd.Index:
 
 def merge(offers: list[pd.DataFrame], *, eligible: pd.Index | None, n: int, quotas: dict[str, int] | None = None,
           personal: list[str] | None = None) -> pd.DataFrame:
-    """Merge sources: the eligible set first, then a quota for each source, then reciprocal ranks up to `n` items.
+    """Merge sources: the eligible set first, then a quota for each source, then votes up to `n` items.
 
-    A pair's reciprocal rank is the sum over its sources of 1 / (60 + rank); ranks are those of the source. Personal
+    A pair's votes are the sum over its sources of weight / (60 + rank); ranks are those of the source. Personal
     sources' rows for strangers are dropped: such customers keep what can serve anybody, which is the fallback chain.
 
     Args:
         offers: `candidates` tables, one or more sources in each.
         eligible: items that may be offered; None: all.
         n: distinct items kept a customer.
-        quotas: best items kept of each source, whatever the others say; an equal share of `n` where None.
-        personal: names of the sources that must know the customer; None: all but the rows marked known are kept.
+        quotas: best items kept of each source, whatever the others say; `default_quotas` where None.
+        personal: names of the sources that must know the customer; None: rows for strangers are kept.
 
     Returns:
         A `candidates` table: all sources' rows of the kept pairs, ranks and scores untouched.
@@ -142,26 +146,47 @@ def merge(offers: list[pd.DataFrame], *, eligible: pd.Index | None, n: int, quot
         ValueError: the quotas together exceed `n`.
     """
     rows = pd.concat(offers, ignore_index=True)
-    if eligible is not None:
-        rows = rows[rows["item_id"].isin(eligible)]
-    is_stranger = ~rows["is_known_customer"] & (rows["source"].isin(personal) if personal is not None else False)
-    rows = rows[~is_stranger].reset_index(drop=True)
-    names = sorted(rows["source"].unique())
-    quotas = dict.fromkeys(names, n // max(len(names), 1)) if quotas is None else quotas
+    is_kept = np.ones(len(rows), bool) if eligible is None else rows["item_id"].isin(eligible).to_numpy()
+    if personal is not None:
+        is_kept = is_kept & (rows["is_known_customer"] | ~rows["source"].isin(personal)).to_numpy()
+    rows = rows[is_kept].reset_index(drop=True)
+    quotas = default_quotas(sorted(rows["source"].unique()), n) if quotas is None else quotas
     if sum(quotas.values()) > n:
         raise ValueError(f"quotas == {quotas} sum to {sum(quotas.values())}, must be at most n == {n}.")
-    customers, items = pd.Index(rows["customer_id"].unique()), pd.Index(rows["item_id"].drop_duplicates().sort_values())
-    customer, item = customers.get_indexer(rows["customer_id"]), items.get_indexer(rows["item_id"])
-    pair, place = np.unique(customer.astype(np.int64) * max(len(items), 1) + item, return_inverse=True)
-    votes = np.rint(1e9 / (RRF + rows["source_rank"].to_numpy())).astype(np.int64)
-    score = np.bincount(place, votes, len(pair))
-    has_quota = (_rank_within(rows, customer) <= rows["source"].map(quotas).fillna(0).to_numpy())
+    pair, place, owner, customer = _pairs(rows)
+    score = np.bincount(place, votes(rows), len(pair))
+    has_quota = _rank_within(rows, customer) <= rows["source"].map(quotas).fillna(0).to_numpy()
     has_quota = np.bincount(place, has_quota, len(pair)) > 0
-    owner = pair // max(len(items), 1)
     order = np.lexsort((pair, -score, ~has_quota, owner))
     rank = np.empty(len(pair), np.int64)
     rank[order] = np.arange(len(pair)) - np.searchsorted(owner, owner[order], side="left")
-    return rows[rank[place] < n].sort_values(["customer_id", "item_id", "source"], ignore_index=True)[base.COLUMNS]
+    kept = np.flatnonzero(rank[place] < n)
+    order = np.lexsort((pd.Categorical(rows["source"]).codes[kept], place[kept]))
+    return rows.iloc[kept[order]].reset_index(drop=True)[base.COLUMNS]
+
+
+def default_quotas(sources: list[str], n: int) -> dict[str, int]:
+    """Half of the places for what is bought again, where it is a source; of the rest, half in equal shares."""
+    others = [name for name in sources if name != BuyAgain.name]
+    again = n // 2 if len(others) < len(sources) else 0
+    return {BuyAgain.name: again} | dict.fromkeys(others, (n - again) // 2 // max(len(others), 1))
+
+
+def votes(rows: pd.DataFrame) -> np.ndarray:
+    """Votes of each row, whole numbers: 1 / (60 + source_rank); eight times that for what is bought again.
+
+    Only one source knows that task, where up to eight agree on what is new.
+    """
+    weight = np.where(rows["source"] == BuyAgain.name, AGAIN_VOTES, 1)
+    return np.rint(1e9 * weight / (RRF + rows["source_rank"].to_numpy())).astype(np.int64)
+
+
+def _pairs(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs in the order of their ids, the pair of each row, the customer of each pair and of each row (codes)."""
+    customer, _ = pd.factorize(rows["customer_id"], sort=True)
+    item, items = pd.factorize(rows["item_id"], sort=True)
+    pair, place = np.unique(customer.astype(np.int64) * max(len(items), 1) + item, return_inverse=True)
+    return pair, place, pair // max(len(items), 1), customer
 
 
 def _rank_within(rows: pd.DataFrame, customer: np.ndarray) -> np.ndarray:

@@ -8,14 +8,14 @@ import pandas as pd
 from reclib.candidates import base
 from reclib.candidates.history import History
 
-LAPSED_AFTER = 3.0
+LAPSED_AFTER = 5.0
 
 
 class BuyAgain:
     """Items the customer had before, by decayed frequency and by the pair's own rhythm.
 
     The score is the sum over the days with a response of 2^(-age / half-life), halved or less for a pair that waits
-    longer than it ever used to: x 1 / (1 + (waiting time / (3 x mean gap))^2) for pairs seen on at least three days.
+    longer than it ever used to: x 1 / (1 + (waiting time / (5 x mean gap))^2) for pairs seen on at least three days.
 
     Args:
         half_life_days: after so many days a response counts half.

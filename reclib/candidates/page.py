@@ -1,0 +1,165 @@
+"""What the candidates notebook says and shows, computed from its tables."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from reclib import metrics
+from reclib.candidates.evaluate import TASKS, Split, per_customer, lists
+from reclib.candidates.factors import SurpriseFactors
+from reclib.candidates.generate import BIG_PAIRS, Generated, fallback_customers
+from reclib.candidates.history import History
+from reclib.report import interval, number, percent
+
+ON_RATINGS = "surprise_svd_on_grades"
+
+
+def sources_sentence(generated: Generated) -> str:
+    """Say which sources were chosen and why: kind of data, size, what Surprise learnt from."""
+    history, sources = generated.history, generated.sources
+    n_pairs = len(history.pairs)
+    size = "small enough to learn from everything" if n_pairs <= BIG_PAIRS else \
+        "so EASE and the neighbours learn from the head of the catalogue and Surprise from a sample"
+    kind = "customers come back to what they had, so buying again is a source of its own" if history.repeats_allowed else \
+        "nothing is offered twice, so there is no source for buying again"
+    learnt = sources.set_index("source")["learnt_from"].drop_duplicates()
+    sample = learnt[learnt.str.contains("pairs")]
+    text = f"{len(sources)} sources for {n_pairs:,} pairs with a {history.response}: {size}; {kind}"
+    return text + (f"; {sample.index[0]} learnt from {sample.iloc[0]}." if len(sample) else ".")
+
+
+def best_sentence(measured: pd.DataFrame, *, task: str, n_candidates: int) -> str:
+    """Name the source that finds most on a task, with its interval, and say whether the next one is clearly behind."""
+    rows = measured[(measured["metric"] == f"recall_{task}") & (measured["k"] == n_candidates) & (measured["stage"] != "merged")]
+    rows = rows.sort_values(["value", "stage"], ascending=[False, True])
+    if rows.empty or rows["value"].isna().all():
+        return f"Of what was {TASKS[task]}, nothing was held out, so no source can be judged on it."
+    first = rows.iloc[0]
+    text = (f"Of what was {TASKS[task]}, {first['stage']} finds most: recall {number(first['value'])} within {n_candidates} "
+            f"{interval(first['low'], first['high'])} over {first['n_customers']:,} customers")
+    if len(rows) < 2:
+        return text + "."
+    second = rows.iloc[1]
+    is_clear = second["high"] < first["low"]
+    return text + (f"; {second['stage']} follows with {number(second['value'])}, " +
+                   ("clearly behind." if is_clear else "and the intervals overlap."))
+
+
+def recall_table(measured: pd.DataFrame, *, task: str) -> pd.DataFrame:
+    """Recall by source with its interval, best first, the merge among them."""
+    rows = measured[measured["metric"] == f"recall_{task}"]
+    return rows.sort_values(["value", "stage"], ascending=[False, True], ignore_index=True)[
+        ["stage", "k", "value", "low", "high", "n_customers"]]
+
+
+def stage_table(measured: pd.DataFrame) -> pd.DataFrame:
+    """All metrics side by side, one row a stage."""
+    named = measured.assign(column=measured["metric"].str.replace(metrics.NDCG, "ndcg") + "@" + measured["k"].astype(str))
+    table = named.pivot_table(index="stage", columns="column", values="value", sort=False)
+    return table.reset_index().rename_axis(columns=None)
+
+
+def tasks_sentence(measured: pd.DataFrame, *, k: int) -> str:
+    """Say how much a chain without the source for buying again would lose."""
+    rows = measured[(measured["metric"] == f"{metrics.NDCG}_all") & (measured["k"] == k)].set_index("stage")["value"]
+    if "buy_again" not in rows:
+        return "Nothing is offered twice here, so there is one task only: what is new to the customer."
+    others = rows.drop(["buy_again", "merged"], errors="ignore")
+    return (f"Two tasks: on everything that customers took afterwards, buying again alone reaches NDCG@{k} {number(rows['buy_again'])}, "
+            f"the best source of new items {number(others.max())} ({others.idxmax()}); on what is new to them, buying again finds nothing.")
+
+
+def unique_sentence(hits: pd.DataFrame, truth: pd.DataFrame) -> str:
+    """Say how much of what was found only one source found, and which sources add nothing of their own."""
+    total = int(hits["n_unique_hits"].sum())
+    if not hits["n_hits"].sum():
+        return "No source found any of the held-out pairs."
+    best = hits.sort_values(["n_unique_hits", "source"], ascending=[False, True]).iloc[0]
+    idle = hits.loc[hits["n_unique_hits"] == 0, "source"].tolist()
+    text = (f"{total:,} of {len(truth):,} held-out pairs were found by one source only; {best['source']} alone found "
+            f"{best['n_unique_hits']:,}")
+    return text + (f"; nothing would be lost without {', '.join(idle)}." if idle else "; every source found something no other did.")
+
+
+def fallback_share(candidates: pd.DataFrame, sources: pd.DataFrame) -> float:
+    """Share of the served customers whom no personal source knows."""
+    served = fallback_customers(candidates, sources.loc[sources["is_personal"], "source"].tolist())
+    return float(served.mean()) if len(served) else float("nan")
+
+
+def fallback_sentence(candidates: pd.DataFrame, sources: pd.DataFrame, customers: pd.Index) -> str:
+    """Say who is served by the fallback chain, and whether anybody is left with nothing."""
+    share = fallback_share(candidates, sources)
+    n_without = int((~customers.isin(candidates["customer_id"].unique())).sum())
+    text = (f"{percent(share)} of {candidates['customer_id'].nunique():,} customers have no history to learn from and get the fallback "
+            f"chain: popular in the categories of their segment where it is known, then popular lately")
+    return text + (f"; {n_without:,} customers get nothing." if n_without else "; nobody is left without candidates.")
+
+
+def fallback_table(candidates: pd.DataFrame, sources: pd.DataFrame) -> pd.DataFrame:
+    """What the first place of warm and of cold customers rests on: share of customers by source of their best vote."""
+    personal = sources.loc[sources["is_personal"], "source"].tolist()
+    is_cold = fallback_customers(candidates, personal)
+    counts = candidates.groupby(["customer_id", "source"]).size().rename("n").reset_index()
+    counts = counts.assign(who=np.where(counts["customer_id"].map(is_cold), "no history", "known"))
+    table = counts.groupby(["who", "source"], as_index=False).agg(n_customers=("customer_id", "size"), n_a_customer=("n", "mean"))
+    return table.sort_values(["who", "n_customers", "source"], ascending=[True, False, True], ignore_index=True)
+
+
+def rating_prediction(history: History, split: Split, listed: Generated, *, k: int, n_candidates: int, eligible: pd.Index,
+                      rng: np.random.Generator) -> pd.DataFrame:
+    """Hold Surprise SVD trained on grades, as it is usually shown, against the sources on what is new.
+
+    Returns:
+        `source`, `rmse` (on held-out grades, where they are ratings), `ndcg`, `low`, `high`, best first.
+    """
+    plain = SurpriseFactors(n_factors=100, n_epochs=20, lr_all=0.005, negatives=0).fit(history)
+    plain.name = ON_RATINGS
+    offers = plain.generate(listed.history.customers, n=n_candidates, eligible=eligible)
+    truth = split.truth[split.truth["is_new"]]
+    together = lists(pd.concat([listed.offers, offers], ignore_index=True), listed.candidates)
+    values = per_customer(together, truth, k=k, n_candidates=n_candidates)
+    rows = [{"source": stage} | metrics.mean_interval(found, rng=rng)
+            for (stage, metric, _), found in values.items() if metric == metrics.NDCG and stage != "merged"]
+    table = pd.DataFrame(rows).rename(columns={"value": "ndcg"})
+    return table.sort_values(["ndcg", "source"], ascending=[False, True], ignore_index=True)
+
+
+def rating_prediction_sentence(table: pd.DataFrame, *, k: int) -> str:
+    """Say where rating prediction ranks, beside the same model trained to tell positives from others, and popularity."""
+    place = table.set_index("source")["ndcg"]
+    if ON_RATINGS not in place or place.isna().all():
+        return "No pair that is new to its customer was held out, so rating prediction cannot be judged."
+    mine, rank = place[ON_RATINGS], int((place > place[ON_RATINGS]).sum()) + 1
+    text = f"Trained to predict grades, Surprise's SVD is number {rank} of {len(place)} by NDCG@{k} ({number(mine)})"
+    if "surprise_svd" in place:
+        text += f"; trained on positives and sampled negatives the same class reaches {number(place['surprise_svd'])}"
+    return text + (f", popularity {number(place['popular_lately'])}." if "popular_lately" in place else ".")
+
+
+def handover(measured: pd.DataFrame, tonight: Generated, *, holdout: Split) -> dict:
+    """The facts that later notebooks read: metric rows (missing ends as null), fallback share, the cut, the kind."""
+    rows = measured.astype(object).where(measured.notna(), None).to_dict("records")
+    share = fallback_share(tonight.candidates, tonight.sources)
+    return {"rows": rows, "fallback_share": None if np.isnan(share) else share, "cut": holdout.cut, "response": tonight.history.response,
+            "repeats_allowed": tonight.history.repeats_allowed, "n_eligible": int(tonight.candidates["item_id"].nunique()),
+            "personal_sources": tonight.sources.loc[tonight.sources["is_personal"], "source"].tolist()}
+
+
+def handover_sentence(tonight: Generated, measured: pd.DataFrame, *, n_candidates: int) -> str:
+    """Say how many candidates go on, of how many items, and what share of the held-out pairs such a merge found."""
+    candidates = tonight.candidates
+    pairs = candidates[["customer_id", "item_id"]].drop_duplicates()
+    task = "all" if tonight.history.repeats_allowed else "new"
+    merged = measured[(measured["stage"] == "merged") & (measured["metric"] == f"recall_{task}")].iloc[0]
+    text = (f"{candidates['customer_id'].nunique():,} customers go on with {len(pairs) / max(candidates['customer_id'].nunique(), 1):.0f} "
+            f"candidates each, {candidates['item_id'].nunique():,} items in all, {percent(fallback_share(candidates, tonight.sources))} "
+            f"of the customers by fallback")
+    if pd.isna(merged["value"]):
+        return text + "; nothing was held out that could tell how much is found."
+    return text + f"; on the held-out days such a merge held {percent(merged['value'])} of what was taken {_interval(merged)}."
+
+
+def _interval(row: pd.Series) -> str:
+    return "" if pd.isna(row["low"]) else f"[{percent(row['low'])}, {percent(row['high'])}]"
