@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from reclib import plots
-from reclib.sources import quality
+from reclib.sources import catalog, oddities, quality, realism
 
 DAYS = ["2024-01-01", "2024-01-02", "2024-01-08", "2024-01-09", "2024-01-21"]
 EVENTS = pd.DataFrame({
@@ -82,12 +82,38 @@ def test_every_shape_of_source_gets_sentences_and_figures(shape):
     said = [quality.overview_sentence(tables, FACTS), quality.weekly_sentence(counts), quality.verdict_sentence(tables, FACTS),
             quality.popularity_sentence(popular, tables), quality.repeats_sentence(by_week, tables),
             quality.discounts_sentence(quality.discounts(tables), tables), quality.missing_sentence(quality.missing(tables)),
-            quality.contracts_sentence(quality.contracts(tables))]
+            quality.contracts_sentence(quality.contracts(tables)), oddities.worth_sentence(oddities.worth(tables), FACTS),
+            oddities.oddities_sentence(oddities.oddities(tables))]
     assert all(sentence.endswith(".") and "nan" not in sentence and "\n" not in sentence for sentence in said)
     for figure in (plots.weekly(counts), plots.long_tail(popular), plots.new_and_again(by_week)):
         assert len(figure.axes) >= 1
         plots.plt.close(figure)
 
 
+def test_odd_patterns_are_counted():
+    events = pd.concat([EVENTS, EVENTS.iloc[[0]].assign(event_id=6, value=0.0), EVENTS.iloc[[1]].assign(event_id=7, item_id=3, value=900.0)])
+    found = oddities.oddities({"events": events, "items": ITEMS}).set_index("check")["n_rows"]
+    assert found["same event twice"] == 1
+    assert found["item is not in items"] == 1
+    assert found["purchase of value 0"] == 1
+    assert found["purchase over 100 times the median"] == 1
+    assert found["at midnight to the second"] == 7
+    assert "customer is not in customers" not in found
+
+
+def test_worth_is_over_events_that_carry_a_value():
+    found = oddities.worth({"events": EVENTS.assign(value=[0.0, 4, 0, 2, 6])}).iloc[0]
+    assert (found["n"], found["valued_share"], found["mean"], found["median"], found["total"]) == (5, 3 / 5, 4, 4, 12)
+
+
 def test_assumptions_and_what_is_lacking_are_listed():
     assert quality.assumptions(FACTS)["about"].tolist() == ["assumed", "no stock"]
+
+
+def test_only_a_simulation_with_twelve_weeks_is_held_against_real_data():
+    recorded = FACTS | {"kind": "retail"}
+    assert realism.sentence(realism.compare(SHAPES["shop"], recorded), recorded).startswith("This data was recorded")
+    loaded = catalog.load("storefront", n_customers=150, n_items=60, n_days=84)
+    assert " facts of the shop are as near" in realism.sentence(realism.compare(loaded.tables, loaded.facts), loaded.facts)
+    short = catalog.load("storefront", n_customers=60, n_items=40, n_days=14)
+    assert "too short" in realism.sentence(realism.compare(short.tables, short.facts), short.facts)

@@ -221,6 +221,8 @@ def discounts_sentence(found: pd.DataFrame, tables: dict[str, pd.DataFrame]) -> 
     """Say how much is sold on discount, or that it is not seen."""
     if found.empty and "events" not in tables:
         return "Without events, nothing is known of discounts."
+    if found.empty and not (tables["events"]["event_type"] == "purchase").any():
+        return "Nothing is bought in this source, so discounts play no part."
     if found.empty:
         items = tables.get("items", pd.DataFrame())
         if "is_on_promotion" in items:
