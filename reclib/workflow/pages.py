@@ -16,7 +16,7 @@ from reclib.workflow import publish, site
 
 TEMPLATES = Path(__file__).resolve().parent.parent / "templates"
 HIDDEN_TAGS = ("hide", "injected-parameters", "papermill-error-cell-tag")
-N_RUNS = 30
+N_RUNS, LONG_WORD = 30, 24
 MEANING = {
     "SHIP": "The new policy is proven better, and no guardrail was harmed beyond what was agreed.",
     "HOLD": "The new policy is neither proven better nor proven harmful.",
@@ -110,13 +110,12 @@ def write_index(run: Path, record: dict, verdict: dict, *, before: str) -> None:
         run: folder of the run.
         record: its `run.json`.
         verdict: its `verdict.json`.
-        before: the run that `latest` named until now; empty where there was none.
+        before: the last published run of the same source; empty where there was none.
     """
     for each in record["notebooks"]:
         each["page_is_there"] = (run / each["page"]).exists()
     source = publish.read_json(run / "source.json") or record.get("source") or {}
     brief = next((each["page"] for each in record["notebooks"] if "brief" in each["name"] and each["page_is_there"]), "")
-    before = before if before != run.name else ""
     page = _environment().get_template("run.html.j2").render(
         run=record, verdict=verdict, source=source, brief=brief, before=before, site=site_parts(),
         meaning=MEANING.get(verdict.get("verdict"), ""), reasons=verdict.get("reasons", []),
@@ -207,7 +206,8 @@ def _aligned(row: str, right: set[int]) -> str:
 
     def mark(cell: re.Match) -> str:
         tag, _, content = cell.groups()
-        kind = ' class="num"' if next(at) in right else ' dir="auto"'
+        is_long = max(map(len, html.unescape(content).split()), default=0) > LONG_WORD
+        kind = ' class="num"' if next(at) in right else ' class="long" dir="auto"' if is_long else ' dir="auto"'
         scope = ' scope="col"' if tag == "th" else ""
         return f"<{tag}{scope}{kind}>{content}</{tag}>"
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from reclib import report
-from reclib.workflow import pages, parameters, publish, resume
+from reclib.workflow import pages, parameters, publish, resume, site
 from reclib.workflow.plan import SIDES, Notebook, missing
 from reclib.workflow.prepare import SEED, Plan
 
@@ -204,7 +204,8 @@ def _finish(state: _Run) -> int:
     pages.mend_links(plan.folder, list(state.records.values()), [notebook.name for notebook in plan.chosen])
     before = publish.latest(plan.reports)
     _write_record(state, verdict=verdict["verdict"], exit_code=code)
-    pages.write_index(plan.folder, publish.read_json(plan.folder / "run.json"), verdict, before=before)
+    record = publish.read_json(plan.folder / "run.json")
+    pages.write_index(plan.folder, record, verdict, before=site.run_before(plan.reports, record))
     if code == PUBLISHED and (not before or any(notebook.is_chain for notebook in plan.chosen)):
         publish.make_latest(plan.reports, plan.run_id)
     pages.write_overview(plan.reports)

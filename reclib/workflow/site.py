@@ -9,6 +9,16 @@ from reclib.workflow import publish
 N_DIGITS = 4
 
 
+def run_before(reports: Path, record: dict) -> str:
+    """Name the last published run of the same source before this one; empty where there is none."""
+    found = [
+        each["run_id"] for each in last_runs(reports, None)
+        if each["status"] == "published" and each["run_id"] != record["run_id"]
+        and each["source"] == record.get("source", {}).get("name", "") and each["started_at"] <= record["started_at"]
+    ]
+    return found[0] if found else ""
+
+
 def moved(before: Path, record: dict, verdict: dict) -> list[dict[str, str]]:
     """List what differs from the run before: verdict, effect, money, rows of tables.
 
@@ -21,8 +31,7 @@ def moved(before: Path, record: dict, verdict: dict) -> list[dict[str, str]]:
         Rows of what, before, now, change, as text.
     """
     old_verdict, old_record = (publish.read_json(before / name) for name in ("verdict.json", "run.json"))
-    pairs = {
-        "source": (old_record.get("source", {}).get("name"), record.get("source", {}).get("name")),
+    pairs: dict[str, tuple[object, object]] = {
         "verdict": (old_verdict.get("verdict"), verdict.get("verdict")),
     }
     for name in ("effect", "low", "high"):
@@ -46,7 +55,8 @@ def _differs(old: dict, new: dict) -> bool:
 
 def _money(verdict: dict) -> dict[str, object]:
     money = verdict.get("money")
-    return money if isinstance(money, dict) else {} if money is None else {"value": money}
+    amounts = money if isinstance(money, dict) else {"amount": money}
+    return {name.replace("_", " "): amount for name, amount in amounts.items() if _is_number(amount)}
 
 
 def _row(what: str, old: object, new: object) -> dict[str, str]:
@@ -73,7 +83,7 @@ def n_failed(verdict: dict) -> int:
     return sum(isinstance(check, dict) and check.get("status") == "fail" for check in verdict.get("checks") or [])
 
 
-def last_runs(reports: Path, n_runs: int) -> list[dict[str, object]]:
+def last_runs(reports: Path, n_runs: int | None) -> list[dict[str, object]]:
     """Read the records of the last runs, newest first."""
     found = []
     for path in reports.glob("*/run.json"):
