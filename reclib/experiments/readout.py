@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from reclib.experiments import effects, power, sequential
+from reclib.experiments import effects, engine, power, sequential
 from reclib.experiments.plan import Metric, Plan
-from reclib.experiments.stats import MetricStats, Moments, from_parquet, statistics
+from reclib.experiments.stats import MetricStats, Moments, statistics
 from reclib.schema import METRIC_ROLES
 
 NUMBERS = ["mean_arm", "mean_control", "effect", "effect_low", "effect_high", "lift", "lift_low", "lift_high", "p_value", "se"]
@@ -33,7 +33,7 @@ def readout(units: pd.DataFrame | str | Path, plan: Plan) -> pd.DataFrame:
         within margin, margin not shown, no margin, refused) and reason.
     """
     if not isinstance(units, pd.DataFrame):
-        return from_statistics(from_parquet(units, plan), plan)
+        return from_statistics(engine.from_parquet(units, plan), plan, blocked=engine.blocking_reason(units, plan))
     own = of_experiment(units, plan)
     return from_statistics(statistics(own, plan), plan, blocked=blocking_reason(own, plan))
 
@@ -67,7 +67,7 @@ def from_statistics(stats: dict[str, MetricStats], plan: Plan, *, blocked: str =
     """Make the readout from sufficient statistics (see `readout`).
 
     Args:
-        stats: as made by `stats.statistics` or `stats.from_parquet`.
+        stats: as made by `stats.statistics` or `engine.from_parquet`.
         plan: the plan.
         blocked: a reason that withholds every effect.
     """

@@ -1,13 +1,12 @@
 """Sufficient statistics: everything that a readout needs to know of the customers, in a few numbers an arm.
 
-Rows are read once, in pandas or in the data engine (`from_parquet`); what comes out has the same shape, so the same
-effects are computed from a frame, from a file of ten million customers and from a thousand simulated experiments.
+Rows are read once, in pandas here or in the data engine (`engine.from_parquet`); what comes out has the same shape, so
+the same effects are computed from a frame, from a file of ten million customers and from a thousand simulated experiments.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -236,88 +235,3 @@ def quantile_of(ordered: np.ndarray, q: float) -> tuple[float, float]:
     spread = 1.959963985 * np.sqrt(q * (1 - q) / n)
     low, value, high = np.quantile(ordered, np.clip([q - spread, q, q + spread], 0, 1))
     return float(value), float(n * ((high - low) / (2 * 1.959963985)) ** 2)
-
-
-def from_parquet(path: str | Path, plan: Plan, *, threads: int | None = None) -> dict[str, MetricStats]:
-    """Compute the same statistics in the data engine, without pulling rows into memory.
-
-    Args:
-        path: Parquet file with the columns of `units`.
-        plan: its plan; quantiles are not supported here.
-        threads: threads of the engine, all by default.
-
-    Returns:
-        As `statistics`; covariates must have no missing values.
-    """
-    import duckdb
-
-    arms = (plan.control, *plan.arms)
-    with duckdb.connect() as engine:
-        if threads:
-            engine.execute(f"SET threads = {int(threads)}")
-        source = engine.read_parquet(str(path))
-        known = set(source.columns)
-        caps = _engine_caps(source, plan, known)
-        queries = {metric.name: _engine_columns(metric, plan.covariates, caps.get(metric.name))
-                   for metric in plan.metrics if set(metric.columns) <= known and metric.kind != "quantile"}
-        columns = [f"{sql} AS {_quoted(f'{name}.{label}')}" for name, parts in queries.items() for label, sql in parts.items()]
-        table = source.aggregate(f"CAST(arm AS VARCHAR) AS arm, {', '.join(columns)}", "arm").df().set_index("arm").reindex(arms)
-    return {metric.name: _engine_stats(metric, arms, table, plan.covariates, caps.get(metric.name, np.nan))
-            if metric.name in queries else MetricStats(metric, arms, reason=_engine_reason(metric, known))
-            for metric in plan.metrics}
-
-
-def _engine_reason(metric: Metric, known: set[str]) -> str:
-    absent = sorted(set(metric.columns) - known)
-    return f"the plan names {absent}, which the units lack" if absent else "quantiles need the rows, not their sums"
-
-
-def _engine_caps(source, plan: Plan, known: set[str]) -> dict[str, float]:  # noqa: ANN001
-    capped = [metric for metric in plan.metrics if metric.winsorise is not None and set(metric.columns) <= known]
-    if not capped:
-        return {}
-    parts = []
-    for metric in capped:
-        value = f"abs({_quoted(metric.columns[0])})"
-        only = f" FILTER (WHERE {value} > 0)" if metric.winsorise_over == "nonzero" else ""
-        parts.append(f"quantile_cont({value}, {metric.winsorise}){only}")
-    row = source.aggregate(", ".join(parts)).fetchall()[0]
-    return {metric.name: float(cap or 0.0) for metric, cap in zip(capped, row)}
-
-
-def _engine_columns(metric: Metric, covariates: tuple[str, ...], cap: float | None) -> dict[str, str]:
-    outcome = [f"CAST({_quoted(name)} AS DOUBLE)" for name in metric.columns]
-    is_there = " AND ".join(f"isfinite({value})" for value in outcome)
-    shown = list(outcome)
-    if cap is not None:
-        shown[0] = f"greatest(least({outcome[0]}, {cap!r}), {-cap!r})"
-    variables = shown + [f"CAST({_quoted(name)} AS DOUBLE)" for name in covariates]
-    found = {
-        "n": f"count(*) FILTER (WHERE {is_there})",
-        "n_missing": f"count(*) FILTER (WHERE {' OR '.join(f'{value} IS NULL OR isnan({value})' for value in outcome)})",
-        "n_infinite": f"count(*) FILTER (WHERE {' OR '.join(f'isinf({value})' for value in outcome)})",
-        "n_nonzero": f"count(*) FILTER (WHERE {is_there} AND {outcome[0]} <> 0)",
-        "skewness": f"skewness({shown[0]}) FILTER (WHERE {is_there})",
-        "n_capped": f"count(*) FILTER (WHERE {is_there} AND abs({outcome[0]}) > {cap!r})" if cap is not None else "0",
-    }
-    for i, left in enumerate(variables):
-        found[f"mean_{i}"] = f"avg({left}) FILTER (WHERE {is_there})"
-        for j, right in enumerate(variables[: i + 1]):
-            found[f"cov_{j}_{i}"] = f"covar_samp({left}, {right}) FILTER (WHERE {is_there})"
-    return found
-
-
-def _engine_stats(metric: Metric, arms: tuple[str, ...], table: pd.DataFrame, covariates: tuple[str, ...],
-                  cap: float) -> MetricStats:
-    get = lambda label: table[f"{metric.name}.{label}"].to_numpy(dtype=float)  # noqa: E731
-    size = len(metric.columns) + len(covariates)
-    mean = np.stack([get(f"mean_{i}") for i in range(size)], axis=-1)
-    cov = np.stack([np.stack([get(f"cov_{min(i, j)}_{max(i, j)}") for j in range(size)], axis=-1)
-                    for i in range(size)], axis=-2)
-    count = {f"n_{name}": np.nan_to_num(get(f"n_{name}")) for name in ("missing", "infinite", "capped", "nonzero")}
-    return MetricStats(metric, arms, Moments(np.nan_to_num(get("n")), mean, cov), cap=cap, covariates=covariates,
-                       third=np.nan_to_num(get("skewness")) * np.maximum(cov[:, 0, 0], 0) ** 1.5, **count)
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

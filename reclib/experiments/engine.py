@@ -1,0 +1,175 @@
+"""Sufficient statistics in the data engine: ten million customers are reduced where they lie, none comes into memory.
+
+A first pass finds the mean of every column, a second one sums the distances from it and their products: plain sums of
+small numbers are as fast as the engine can be and lose no digits. Equal sums are asked for once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from reclib.experiments.plan import Metric, Plan
+from reclib.experiments.stats import MetricStats, Moments
+
+
+@dataclass(frozen=True)
+class _Variable:
+    """A number a customer in the engine's words: SQL that is null where the value is missing, its mean, its name."""
+
+    sql: str
+    mean: float
+    name: str = ""
+
+    @property
+    def distance(self) -> str:
+        return f"({self.sql} - ({self.mean!r})::DOUBLE)"
+
+
+def from_parquet(path: str | Path, plan: Plan, *, threads: int | None = None) -> dict[str, MetricStats]:
+    """Compute in the data engine what `stats.statistics` computes from a frame.
+
+    Args:
+        path: Parquet file with the columns of `units`, of one experiment.
+        plan: its plan; a quantile needs rows, so its entry has a reason instead of numbers.
+        threads: threads of the engine, all by default.
+
+    Returns:
+        As `stats.statistics`.
+    """
+    import duckdb
+
+    arms = (plan.control, *plan.arms)
+    with duckdb.connect() as engine:
+        if threads:
+            engine.execute(f"SET threads = {int(threads)}")
+
+        def ask(expressions: list[str], *, by_arm: bool = False) -> list[tuple]:
+            unique = list(dict.fromkeys(expressions))
+            head = f"CAST(arm AS VARCHAR) AS arm, {', '.join(unique)}" if by_arm else ", ".join(unique)
+            tail = " GROUP BY 1" if by_arm else ""
+            rows = engine.execute(f"SELECT {head} FROM read_parquet(?){tail}", [str(path)]).fetchall()
+            return [dict(zip((["arm"] if by_arm else []) + unique, row)) for row in rows]
+
+        known = {row[0] for row in engine.execute("DESCRIBE SELECT * FROM read_parquet(?)", [str(path)]).fetchall()}
+        return _read(ask, plan, arms, known)
+
+
+def blocking_reason(path: str | Path, plan: Plan) -> str:
+    """Why no effect can be read from the file, or an empty text (see `readout.blocking_reason`)."""
+    import duckdb
+
+    if not plan.is_randomised:
+        return "the arms were not drawn by lot, so a difference between them is not an effect"
+    with duckdb.connect() as engine:
+        n, n_arm, n_customers = engine.execute(
+            "SELECT count(*), count(arm), count(DISTINCT customer_id) FROM read_parquet(?)", [str(path)]).fetchall()[0]
+    if n_arm < n:
+        return f"{n - n_arm:,} customers have no arm"
+    return "" if n_customers == n else f"{n - n_customers:,} rows repeat a customer; there must be one row a customer"
+
+
+def _read(ask: Callable[..., list[dict]], plan: Plan, arms: tuple[str, ...], known: set[str]) -> dict[str, MetricStats]:
+    metrics = [metric for metric in plan.metrics if set(metric.columns) <= known and metric.kind != "quantile"]
+    caps = _caps(ask, metrics)
+    covariates = [name for name in plan.covariates if name in known]
+    outcomes = {(metric.name, name): _outcome(name, caps.get(metric.name) if at == 0 else None)
+                for metric in metrics for at, name in enumerate(metric.columns)}
+    first = ask(["count(*)", *(f"{what}({sql})" for sql in [*outcomes.values(), *map(_finite, covariates)] for what in ("count", "avg"))])[0]
+    total = first["count(*)"]
+    shared = _covariates(covariates, first, total)
+    variables = {}
+    for metric in metrics:
+        own = [_Variable(outcomes[metric.name, name], first[f"avg({outcomes[metric.name, name]})"] or 0.0) for name in metric.columns]
+        is_complete = all(first[f"count({one.sql})"] == total for one in own)
+        variables[metric.name] = [*own, *shared] if is_complete else _masked(own, shared)
+    asked = [sql for metric in metrics for sql in _sums(metric, variables[metric.name], caps.get(metric.name)).values()]
+    rows = {row["arm"]: row for row in ask(["count(*)", *asked], by_arm=True)}
+    names = tuple(one.name for one in shared)
+    return {metric.name: _stats(metric, arms, rows, variables[metric.name], caps.get(metric.name), names)
+            if metric in metrics else MetricStats(metric, arms, reason=_reason(metric, known)) for metric in plan.metrics}
+
+
+def _reason(metric: Metric, known: set[str]) -> str:
+    absent = sorted(set(metric.columns) - known)
+    return f"the plan names {absent}, which the units lack" if absent else "a quantile needs the rows, not their sums"
+
+
+def _caps(ask: Callable[..., list[dict]], metrics: list[Metric]) -> dict[str, float]:
+    asked = {}
+    for metric in metrics:
+        if metric.winsorise is not None:
+            size = f"abs({_finite(metric.columns[0])})"
+            only = f" FILTER (WHERE {size} > 0)" if metric.winsorise_over == "nonzero" else ""
+            asked[metric.name] = f"quantile_cont({size}, {metric.winsorise}){only}"
+    found = ask(list(asked.values()))[0] if asked else {}
+    return {name: float(found[sql] or 0.0) for name, sql in asked.items()}
+
+
+def _covariates(names: list[str], first: dict, total: int) -> list[_Variable]:
+    """Covariates; a missing one is zero with an indicator beside it."""
+    found = []
+    for name in names:
+        sql = _finite(name)
+        n_known = first[f"count({sql})"]
+        filled = sql if n_known == total else f"coalesce({sql}, 0)"
+        found.append(_Variable(filled, (first[f"avg({sql})"] or 0.0) * n_known / max(total, 1), name))
+        if 0 < n_known < total:
+            found.append(_Variable(f"CAST({sql} IS NULL AS DOUBLE)", 1 - n_known / total, f"{name} is missing"))
+    return found
+
+
+def _masked(own: list[_Variable], shared: list[_Variable]) -> list[_Variable]:
+    """Variables that are all null where an outcome is missing."""
+    is_there = " AND ".join(f"{one.sql} IS NOT NULL" for one in own)
+    return [_Variable(f"CASE WHEN {is_there} THEN {one.sql} END", one.mean, one.name) for one in [*own, *shared]]
+
+
+def _sums(metric: Metric, variables: list[_Variable], cap: float | None) -> dict[str, str]:
+    raw = [f"CAST({_quoted(name)} AS DOUBLE)" for name in metric.columns]
+    first = variables[0]
+    found = {
+        "n": f"count({first.sql})", "n_nonzero": f"count_if({first.sql} <> 0)",
+        "n_missing": f"count_if({' OR '.join(f'{one} IS NULL OR isnan({one})' for one in raw)})",
+        "n_infinite": f"count_if({' OR '.join(f'isinf({one})' for one in raw)})",
+        "n_capped": "0" if cap is None else f"count_if(isfinite({raw[0]}) AND abs({raw[0]}) > {cap!r})",
+        "third": f"sum({first.distance} * {first.distance} * {first.distance})",
+    }
+    for i, left in enumerate(variables):
+        found[f"s_{i}"] = f"sum({left.distance})"
+        for j, right in enumerate(variables[: i + 1]):
+            found[f"s_{j}_{i}"] = f"sum({right.distance} * {left.distance})"
+    return found
+
+
+def _stats(metric: Metric, arms: tuple[str, ...], rows: dict[str, dict], variables: list[_Variable], cap: float | None,
+           names: tuple[str, ...]) -> MetricStats:
+    sums = _sums(metric, variables, cap)
+    get = lambda label: np.array([float(rows.get(arm, {}).get(sums[label]) or 0.0) for arm in arms])  # noqa: E731
+    size = len(variables)
+    n = get("n")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shift = np.stack([get(f"s_{i}") for i in range(size)], axis=-1) / n[:, None]
+        products = np.stack([np.stack([get(f"s_{min(i, j)}_{max(i, j)}") for j in range(size)], axis=-1) for i in range(size)], axis=-2)
+        cov = (products - n[:, None, None] * shift[:, :, None] * shift[:, None, :]) / (n - 1)[:, None, None]
+        third = get("third") / n - 3 * shift[:, 0] * products[:, 0, 0] / n + 2 * shift[:, 0] ** 3
+    mean = shift + np.array([one.mean for one in variables])
+    count = {label: get(label) for label in ("n_missing", "n_infinite", "n_capped", "n_nonzero")}
+    return MetricStats(metric, arms, Moments(n, mean, np.where(np.abs(cov) < 1e-300, 0.0, cov)), third=np.nan_to_num(third),
+                       cap=np.nan if cap is None else cap, covariates=names, **count)
+
+
+def _outcome(name: str, cap: float | None) -> str:
+    return _finite(name, inner="{value}" if cap is None else f"greatest(least({{value}}, {cap!r}), {-cap!r})")
+
+
+def _finite(name: str, inner: str = "{value}") -> str:
+    value = f"CAST({_quoted(name)} AS DOUBLE)"
+    return f"CASE WHEN isfinite({value}) THEN {inner.format(value=value)} END"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
