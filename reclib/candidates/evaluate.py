@@ -13,6 +13,7 @@ from reclib.candidates.generate import votes
 from reclib.candidates.history import DAY, LIKED_FROM, RESPONSES
 
 SHORT_SHARE = 0.2
+AGAIN_VOTES = 8
 TASKS = {"all": "everything", "again": "had before", "new": "new to the customer"}
 
 
@@ -77,8 +78,11 @@ def _split(cut: pd.Timestamp, learn: pd.DataFrame, before: pd.DataFrame, later: 
 
 
 def ranked_lists(candidates: pd.DataFrame) -> pd.DataFrame:
-    """Order each customer's merged candidates by their votes: `customer_id`, `item_id`, `rank`, `score`."""
-    pairs = candidates[["customer_id", "item_id"]].assign(score=votes(candidates))
+    """Order each customer's merged candidates by their votes: `customer_id`, `item_id`, `rank`, `score`.
+
+    What is bought again has one source only, where up to eight agree on what is new: its votes count eight times.
+    """
+    pairs = candidates[["customer_id", "item_id"]].assign(score=votes(candidates, again=AGAIN_VOTES))
     pairs = pairs.groupby(["customer_id", "item_id"], as_index=False, observed=True)["score"].sum()
     pairs = pairs.sort_values(["customer_id", "score", "item_id"], ascending=[True, False, True], ignore_index=True)
     return pairs.assign(rank=pairs.groupby("customer_id").cumcount() + 1)

@@ -20,7 +20,6 @@ BIG_PAIRS = 300_000
 SMALL_CATALOGUE = 5_000
 ON_SALE_DAYS = 84.0
 RRF = 60.0
-AGAIN_VOTES = 8
 
 
 @dataclass(frozen=True)
@@ -172,12 +171,9 @@ def default_quotas(sources: list[str], n: int) -> dict[str, int]:
     return {BuyAgain.name: again} | dict.fromkeys(others, (n - again) // 2 // max(len(others), 1))
 
 
-def votes(rows: pd.DataFrame) -> np.ndarray:
-    """Votes of each row, whole numbers: 1 / (60 + source_rank); eight times that for what is bought again.
-
-    Only one source knows that task, where up to eight agree on what is new.
-    """
-    weight = np.where(rows["source"] == BuyAgain.name, AGAIN_VOTES, 1)
+def votes(rows: pd.DataFrame, *, again: int = 1) -> np.ndarray:
+    """Votes of each row, whole numbers: 1 / (60 + source_rank), so many times that for what is bought again."""
+    weight = np.where(rows["source"] == BuyAgain.name, again, 1)
     return np.rint(1e9 * weight / (RRF + rows["source_rank"].to_numpy())).astype(np.int64)
 
 

@@ -19,8 +19,8 @@ def sources_sentence(generated: Generated) -> str:
     """Say which sources were chosen and why: kind of data, size, what Surprise learnt from."""
     history, sources = generated.history, generated.sources
     n_pairs = len(history.pairs)
-    size = "small enough to learn from everything" if n_pairs <= BIG_PAIRS else \
-        "so EASE and the neighbours learn from the head of the catalogue and Surprise from a sample"
+    size = "few enough to learn from all of them" if n_pairs <= BIG_PAIRS else \
+        "so many that EASE and the neighbours learn from the head of the catalogue and Surprise from a sample"
     kind = "customers come back to what they had, so buying again is a source of its own" if history.repeats_allowed else \
         "nothing is offered twice, so there is no source for buying again"
     learnt = sources.set_index("source")["learnt_from"].drop_duplicates()
