@@ -110,6 +110,7 @@ def test_absent_files_are_named_with_the_way_to_get_them(monkeypatch, tmp_path):
 
 
 def test_a_bad_date_is_refused():
+    _real("movielens-100k")
     assert "as_of == 'soon'" in catalog.check("movielens-100k", as_of="soon").loc[0, "problem"]
 
 

@@ -207,6 +207,20 @@ def test_a_wrong_separator_is_guessed(tmp_path):
     assert "write read: {sep: ';'}" in catalog.check(str(path)).loc[0, "problem"]
 
 
+@pytest.mark.parametrize(("content", "word"), [
+    (b"event_id,item_id,item_id\n1,a,b\n", "its header names 'item_id' twice"),
+    (b"event_id,item_id\n1,a,b,c\n2,b\n", "more fields than its header|perhaps the separator"),
+    ("event_id,item_id\n1,K\u00e4se\n".encode("latin-1"), "name its encoding"),
+    (b"", "it is empty"),
+    (b"event_id,item_id\n", "has no rows"),
+])
+def test_a_file_that_cannot_be_trusted_is_refused(tmp_path, content, word):
+    path = _write(tmp_path)
+    (tmp_path / "events.csv").write_bytes(content)
+    with pytest.raises(SourceError, match=word):
+        catalog.load(str(path))
+
+
 def test_a_missing_file_is_named_beside_other_faults(tmp_path):
     path = _write(tmp_path, items=ITEMS.assign(price=-1))
     (tmp_path / "events.csv").unlink()

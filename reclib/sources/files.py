@@ -146,7 +146,7 @@ def _valued(frame: pd.DataFrame, name: str) -> tuple[pd.DataFrame, str]:
     parts = [frame.get(part) for part in ("price", "quantity")]
     if all(part is not None and pd.api.types.is_numeric_dtype(part) for part in parts) and "event_type" in frame:
         is_paid = frame["event_type"].isin(["purchase", "return"])
-        value = (parts[0] * parts[1]).round(6).where(is_paid, 0.0)
+        value = (parts[0] * parts[1]).round(6).clip(lower=0).where(is_paid, 0.0)  # a part below 0 is a fault of its own
         return frame.assign(value=value), "events.value: price times quantity of purchases and returns, 0 for other events."
     return frame.assign(value=0.0), "events.value: 0 for each event; the source states no amount, so nothing here is money."
 

@@ -24,6 +24,7 @@ READ_OPTIONS = (
     "na_values", "names", "nrows", "on_bad_lines", "quotechar", "quoting", "sep", "skipfooter", "skipinitialspace",
     "skiprows", "thousands", "usecols",
 )
+_TEXT_OPTIONS = ("comment", "decimal", "delimiter", "encoding", "escapechar", "quotechar", "sep", "thousands")
 FILE = "source file"
 
 
@@ -58,6 +59,9 @@ class TableFile(_Model):
         unknown = sorted(set(read) - set(READ_OPTIONS))
         if unknown:
             raise ValueError(f"unknown options {', '.join(unknown)}; known options: {', '.join(READ_OPTIONS)}")
+        not_text = sorted(name for name in _TEXT_OPTIONS if name in read and not isinstance(read[name], str))
+        if not_text:
+            raise ValueError(f"{', '.join(not_text)} must be a text")
         return read
 
     @model_validator(mode="after")

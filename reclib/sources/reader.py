@@ -72,12 +72,24 @@ def _text(path: Path, name: str, spec: TableFile) -> pd.DataFrame:
     options |= {"engine": "python"} if is_slow else {"engine": "c", "low_memory": False}
     with warnings.catch_warnings():
         warnings.simplefilter("error", ParserWarning)
+        _refuse_repeated(path, options)
         header = pd.read_csv(path, **{**options, "nrows": 0, "skipfooter": 0}, index_col=False).columns
         texts = _text_columns(header, name, spec)
         if not {"na_values", "keep_default_na"} & set(options):
             options |= {"keep_default_na": False,
                         "na_values": {column: [""] if column in texts else _NOT_THERE for column in header}}
         return pd.read_csv(path, **options, index_col=False, dtype={column: "str" for column in texts})
+
+
+def _refuse_repeated(path: Path, options: dict) -> None:
+    """Raise where the header names a column twice: the reader would give the second another name and say nothing."""
+    if {"header", "names"} & set(options):
+        return
+    top = pd.read_csv(path, **{**options, "nrows": 1, "skipfooter": 0}, header=None, index_col=False, dtype="str")
+    names = top.iloc[0].dropna()
+    repeated = sorted(set(names[names.duplicated()]))
+    if repeated:
+        raise ValueError(f"its header names {', '.join(map(repr, repeated))} twice")
 
 
 def _text_columns(header: pd.Index, name: str, spec: TableFile) -> list:
@@ -103,5 +115,5 @@ def _reason(error: Exception) -> str:
     if isinstance(error, ParserWarning):
         return "its rows have more fields than its header"
     text = " ".join(str(error).split()).removeprefix("Error tokenizing data. C error: ")
-    hint = "; is the separator right?" if isinstance(error, ParserError) else ""
+    hint = "; perhaps the separator is another" if isinstance(error, ParserError) else ""
     return f"{text[:200].rstrip('.')}{hint}" or type(error).__name__
