@@ -278,7 +278,7 @@ def _any(case: Case, pins: list[Pin]) -> np.ndarray:
 
 
 def _pin_keys(rule: Pin, world: World) -> np.ndarray:
-    code = filters._item_code(world, rule.item_id)
+    code = filters.item_code(world, rule.item_id)
     if code < 0:
         return np.zeros(0, dtype="int64")
     everyone = Pairs(world, np.arange(len(world.customers)), np.full(len(world.customers), code))

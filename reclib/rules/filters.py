@@ -50,7 +50,7 @@ def refusals(rule: Rule, pairs: Pairs) -> np.ndarray:
     if isinstance(rule, Block):
         is_item = np.ones(len(pairs), dtype=bool)
         if rule.item_id is not None:
-            is_item = pairs.item == _item_code(pairs.world, rule.item_id)
+            is_item = pairs.item == item_code(pairs.world, rule.item_id)
         return is_item if rule.when is None else is_item & _concerned(rule, rule.when, pairs)
     keep = _threshold(rule)
     return _broken(rule, getattr(rule, "when", None), hold(keep, pairs.column), pairs)
@@ -97,12 +97,17 @@ def _why_not(rule: Rule, world: World) -> str | None:
     return f"not applicable: {'; '.join(dict.fromkeys(lacking))}" if lacking else None
 
 
-def _item_code(world: World, item_id: object) -> int:
+def item_code(world: World, item_id: object) -> int:
     """Code of an item that a rule names; -2 where the catalogue has none, which equals no pair."""
     ids = world.items["item_id"]
-    wanted = str(item_id) if not pd.api.types.is_integer_dtype(ids) else item_id
-    code = world.code_items(pd.Series([wanted]))[0] if not (isinstance(wanted, str) and pd.api.types.is_integer_dtype(ids)) else -1
-    return int(code) if code >= 0 else -2
+    if not pd.api.types.is_integer_dtype(ids):
+        wanted: object = str(item_id)
+    elif str(item_id).lstrip("-").isdigit():
+        wanted = int(str(item_id))
+    else:
+        return -2
+    code = int(world.code_items(pd.Series([wanted]))[0])
+    return code if code >= 0 else -2
 
 
 def _texts(values: np.ndarray | pd.Series) -> pd.Series:

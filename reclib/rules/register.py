@@ -107,7 +107,7 @@ class Stock(_Rule):
 
     kind: Literal["stock"]
     field: str = "stock_on_hand"
-    min: float = 1
+    min: float = 1.0
     placements_per_unit: Annotated[float, Field(gt=0)] | None = None
 
     @property

@@ -1,0 +1,320 @@
+"""Rules: the vocabulary, three-valued conditions, precedence, hard rules on random catalogues, the funnel."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reclib import schema
+from reclib.rules import decide, funnel, lint, outcomes, overrides, pairs, register, slates, tables
+
+AS_OF = pd.Timestamp("2026-03-01", tz="UTC")
+
+
+def text_of(*rules: str) -> str:
+    return "rules:\n" + "\n".join(f"  - {{owner: o, reason: r, {rule}}}" for rule in rules)
+
+
+def items_of(n: int, **columns) -> pd.DataFrame:
+    return pd.DataFrame({"item_id": [f"i{number}" for number in range(n)], **columns})
+
+
+def ranked_of(scores: dict[int, list[float]], *, policy: str = "value") -> pd.DataFrame:
+    """Each customer's scores of i0, i1, ...; None where the item is no candidate."""
+    rows = []
+    for customer, own in scores.items():
+        offered = sorted((-score, f"i{number}") for number, score in enumerate(own) if score is not None)
+        rows += [{"policy": policy, "customer_id": customer, "item_id": item, "p_response": min(-score, 1.0), "value": 1.0,
+                  "priority": -score, "rank": place + 1} for place, (score, item) in enumerate(offered)]
+    return pd.DataFrame(rows)
+
+
+def events_of(*rows: tuple) -> pd.DataFrame:
+    made = pd.DataFrame(rows, columns=["customer_id", "item_id", "event_type", "days"])
+    return made.assign(event_id=range(len(made)), value=0.0,
+                       occurred_at=pd.Series([AS_OF - pd.Timedelta(days=day) for day in made["days"]], dtype="datetime64[us, UTC]"))
+
+
+def decided(ranked: pd.DataFrame, items: pd.DataFrame, text: str, *, k: int = 2, customers: pd.DataFrame | None = None,
+            events: pd.DataFrame | None = None, by_hand: pd.DataFrame | None = None):
+    world = pairs.build(items, customers, events_of() if events is None else events, as_of=AS_OF,
+                        customer_ids=ranked["customer_id"], item_ids=ranked["item_id"])
+    rules = overrides.merge(register.parse(text), by_hand, as_of=AS_OF)
+    case = decide.prepare(ranked, lint.require(rules, world), world, k=k)
+    return case, decide.decide(ranked, case)
+
+
+def shown(case, plan) -> dict:
+    table = outcomes.decisions(case, {plan.policy: plan}).dropna(subset="position").sort_values(["customer_id", "position"])
+    return table.groupby("customer_id")["item_id"].agg(list).to_dict()
+
+
+def test_all_faults_of_a_file_are_named_at_once_with_their_lines():
+    text = """rules:
+  - {id: A, kind: policy, owner: legal, reasn: x, keep: {field: is_adult, op: "=>", value: true}}
+  - {id: A, kind: stok, owner: o, reason: r}
+  - {id: C, kind: boost, owner: o, owner: p, reason: r, times: 99, when: {all: [{field: x, op: in, value: 3}]}}
+"""
+    with pytest.raises(register.RuleError) as error:
+        register.parse(text)
+    said = str(error.value)
+    for part in ("line 2: rule 'A': unknown key 'reasn'", "line 2: rule 'A': key 'reason' is missing", "got '=>'",
+                 "line 3: rule 'A': unknown kind 'stok'", "line 3: id 'A' is repeated; it first stands in line 2",
+                 "line 4: key 'owner' is repeated", "op 'in' needs a list", "less than or equal to 10, got 99"):
+        assert part in said
+
+
+@pytest.mark.parametrize("kind", sorted(schema.RULE_KINDS))
+def test_every_kind_of_the_contract_has_its_place_in_the_precedence(kind):
+    assert kind in register.PRECEDENCE
+
+
+def test_registers_survive_a_round_trip_and_keep_their_version():
+    rules = register.parse(text_of('id: A, kind: policy, keep: {not: {field: x, op: ">", value: 3}}',
+                                   "id: B, kind: stock, valid_to: 2026-05-05"))
+    again = register.from_records(register.records(rules))
+    assert again == rules and register.version(again) == register.version(rules)
+    assert not len(schema.violations(register.table(rules), schema.TABLES["rules"]))
+
+
+@pytest.mark.parametrize(("on_missing", "refused"), [("block", [False, True, True]), ("allow", [False, True, False])])
+def test_missing_values_block_or_pass_as_the_rule_says(on_missing, refused):
+    items = items_of(3, is_safe=pd.array([True, False, None], dtype="boolean"))
+    case, _ = decided(ranked_of({1: [3, 2, 1]}), items, text_of(
+        f'id: SAFE, kind: safety, on_missing: {on_missing}, keep: {{field: is_safe, op: "==", value: true}}'))
+    assert case.refused["SAFE"].tolist() == refused
+
+
+def test_a_missing_flag_in_when_fails_closed():
+    items = items_of(2, is_restricted=pd.array([None, False], dtype="boolean"))
+    customers = pd.DataFrame({"customer_id": [1], "is_adult": [False]})
+    case, _ = decided(ranked_of({1: [2, 1]}), items, customers=customers, text=text_of(
+        'id: AGE, kind: policy, when: {field: is_restricted, op: "==", value: true}, keep: {field: is_adult, op: "==", value: true}'))
+    assert case.refused["AGE"].tolist() == [True, False]
+
+
+def test_any_is_true_although_a_part_is_unknown():
+    items = items_of(1, a=[np.nan], b=[5.0])
+    case, _ = decided(ranked_of({1: [1]}), items, text_of(
+        'id: E, kind: eligibility, keep: {any: [{field: a, op: ">", value: 0}, {field: b, op: ">", value: 0}]}'))
+    assert case.refused["E"].tolist() == [False]
+
+
+def test_a_rule_whose_column_the_source_lacks_is_left_out_with_the_reason():
+    case, plans = decided(ranked_of({1: [2, 1]}), items_of(2), text_of("id: STOCK, kind: stock"))
+    assert case.skipped == {"STOCK": "not applicable: no column stock_on_hand"}
+    assert shown(case, plans["value"]) == {1: ["i0", "i1"]}
+
+
+def test_missing_stock_blocks_where_the_column_is_there():
+    case, plans = decided(ranked_of({1: [2, 1]}), items_of(2, stock_on_hand=[np.nan, 4.0]), text_of("id: STOCK, kind: stock"))
+    assert shown(case, plans["value"]) == {1: ["i1"]}
+
+
+def test_misspelt_fields_are_refused_with_what_was_meant():
+    with pytest.raises(register.RuleError, match="unknown field 'stok_on_hand'; did you mean stock_on_hand"):
+        decided(ranked_of({1: [1]}), items_of(1, stock_on_hand=[3.0]), text_of("id: S, kind: stock, field: stok_on_hand"))
+
+
+def test_every_reason_is_kept_and_the_first_follows_precedence_not_the_file():
+    items = items_of(2, stock_on_hand=[0.0, 9.0], is_safe=[False, True])
+    case, plans = decided(ranked_of({1: [2, 1]}), items, text_of(
+        "id: STOCK, kind: stock", 'id: SAFE, kind: safety, keep: {field: is_safe, op: "==", value: true}'))
+    table = outcomes.decisions(case, plans).set_index("item_id")
+    reasons = outcomes.rule_outcomes(case, plans)
+    assert table.at["i0", "rule_id"] == "SAFE"
+    assert reasons[["rule_id", "detail"]].to_records(index=False).tolist() == [
+        ("SAFE", "is_safe = False"), ("STOCK", "stock_on_hand = 0")]
+
+
+def test_a_pin_takes_its_slot_and_never_resurrects_a_filtered_item():
+    items = items_of(4, stock_on_hand=[5.0, 5.0, 5.0, 0.0])
+    ranked = ranked_of({1: [3, 2, 1, None], 2: [3, 2, 1, 4]})
+    case, plans = decided(ranked, items, text_of("id: STOCK, kind: stock", "id: P, kind: pin, item_id: i2, position: 1",
+                                                 "id: Q, kind: pin, item_id: i3, position: 2"))
+    assert shown(case, plans["value"]) == {1: ["i2", "i0"], 2: ["i2", "i0"]}
+
+
+def test_a_pinned_item_that_no_source_offered_is_shown_and_counted_as_added():
+    case, plans = decided(ranked_of({1: [3, 2, None]}), items_of(3), text_of("id: P, kind: pin, item_id: i2, position: 2"))
+    assert shown(case, plans["value"]) == {1: ["i0", "i2"]}
+    steps = funnel.funnel(case, plans["value"]).set_index("layer")
+    assert steps.loc[["ranked", "pinned added"], "n_pairs"].tolist() == [2, 3]
+
+
+def test_a_quota_leaves_the_best_of_each_group():
+    items = items_of(4, category=["a", "a", "b", None])
+    case, plans = decided(ranked_of({1: [4, 3, 2, 1]}), items, text_of("id: Q, kind: slate_quota, field: category, max: 1"), k=3)
+    assert shown(case, plans["value"]) == {1: ["i0", "i2", "i3"]}
+    assert plans["value"].state.tolist() == ["shown", "capped", "shown", "shown"]
+
+
+def test_shared_stock_goes_to_those_to_whom_it_is_worth_most():
+    items = items_of(2, stock_on_hand=[1.0, 9.0])
+    ranked = ranked_of({1: [0.9, 0.1], 2: [0.5, 0.4], 3: [0.4, 0.2]})
+    case, plans = decided(ranked, items, text_of("id: S, kind: stock, placements_per_unit: 1"), k=1)
+    assert shown(case, plans["value"]) == {1: ["i0"], 2: ["i1"], 3: ["i1"]}
+    assert plans["value"].state[case.pairs.item == 0].tolist() == ["shown", "lost_to_allocation", "lost_to_allocation"]
+
+
+def test_a_budget_is_never_exceeded():
+    items = items_of(2, price=[10.0, 1.0], is_promoted=[True, False])
+    ranked = ranked_of({customer: [0.5, 0.3] for customer in range(6)})
+    case, plans = decided(ranked, items, k=1, text=text_of(
+        'id: B, kind: budget, cost: price, max: 10, when: {field: is_promoted, op: "==", value: true}'))
+    assert plans["value"].position[case.pairs.item == 0].sum() == 2  # 2 x 0.5 x 10 = 10
+
+
+def test_a_boost_lifts_a_pair_past_another_and_says_so():
+    items = items_of(2, is_new=[False, True])
+    case, plans = decided(ranked_of({1: [0.5, 0.3]}), items, text_of(
+        'id: B, kind: boost, times: 2, when: {field: is_new, op: "==", value: true}'), k=1)
+    assert shown(case, plans["value"]) == {1: ["i1"]}
+    assert outcomes.rule_outcomes(case, plans)[["item_id", "outcome"]].to_records(index=False).tolist() == [("i1", "boosted")]
+
+
+def test_diversity_prefers_what_differs_at_the_stated_price():
+    items = items_of(3, category=["a", "a", "b"])
+    text = "id: D, kind: diversity, fields: [category], weight: "
+    close, far = ranked_of({1: [1.0, 0.9, 0.8]}), ranked_of({1: [1.0, 0.9, 0.2]})
+    assert shown(*_one(decided(close, items, text_of(text + "0.2")))) == {1: ["i0", "i2"]}  # 0.9 x 0.8 < 0.8
+    assert shown(*_one(decided(far, items, text_of(text + "0.2")))) == {1: ["i0", "i1"]}
+
+
+def _one(made):
+    return made[0], made[1]["value"]
+
+
+def test_pair_state_counts_windows_up_to_the_moment():
+    events = events_of((1, "i0", "impression", 1), (1, "i0", "impression", 6), (1, "i0", "impression", 8),
+                       (1, "i1", "purchase", 3), (1, "i1", "purchase", -2))
+    case, plans = decided(ranked_of({1: [3, 2, 1]}), items_of(3), events=events, k=3, text=text_of(
+        "id: F, kind: frequency_cap, counter: n_seen_7d, max: 2",
+        'id: B, kind: suitability, keep: {field: days_since_bought, op: ">=", value: 5}'))
+    assert case.pairs.column("n_seen_7d").tolist() == [2, 0, 0]
+    assert case.pairs.column("days_since_bought").tolist() == [9999, 3, 9999]
+    assert shown(case, plans["value"]) == {1: ["i2"]}
+
+
+def test_soft_rules_yield_in_declared_order_and_only_for_the_starved():
+    items = items_of(2, a=[0, 1], b=[0, 0])
+    text = text_of('id: A, kind: suitability, is_hard: false, yields: 2, keep: {field: a, op: "==", value: 1}',
+                   'id: B, kind: suitability, is_hard: false, yields: 1, keep: {field: b, op: "==", value: 1}')
+    case, plans = decided(ranked_of({1: [2, 1], 2: [2, None]}), items, text)
+    assert plans["value"].relaxed == {"B": 1, "A": 1}
+    assert shown(case, plans["value"]) == {1: ["i1"], 2: ["i0"]}
+
+
+def test_hard_rules_never_yield():
+    case, plans = decided(ranked_of({1: [2]}), items_of(1, a=[0]), text_of('id: A, kind: safety, keep: {field: a, op: "==", value: 1}'))
+    assert shown(case, plans["value"]) == {} and not plans["value"].relaxed
+
+
+def test_shadow_rules_are_counted_and_refuse_nothing():
+    case, plans = decided(ranked_of({1: [2, 1]}), items_of(2, a=[0, 1]), text_of(
+        'id: A, kind: safety, status: shadow, keep: {field: a, op: "==", value: 1}'))
+    assert shown(case, plans["value"]) == {1: ["i0", "i1"]} and case.refused["A"].sum() == 1
+
+
+def test_expired_rules_are_not_in_force_and_are_named():
+    text = text_of("id: S, kind: stock, valid_to: 2026-01-01", "id: T, kind: stock, valid_from: 2026-02-01, valid_to: 2026-01-15")
+    case, _ = decided(ranked_of({1: [1]}), items_of(1, stock_on_hand=[0.0]), text)
+    faults = lint.contradictions(register.parse(text), case).set_index("rule_id")
+    assert case.skipped["S"] == "expired: valid to 2026-01-01"
+    assert faults["weight"].to_dict() == {"T": "contradiction", "S": "expired"}
+
+
+def test_the_linter_names_floors_above_one_idle_pins_and_redundant_rules():
+    items = items_of(3, own=[True, False, False], new=[False, True, False], stock_on_hand=[5.0, 5.0, 0.0])
+    text = text_of('id: F, kind: min_exposure, share: 0.6, is_hard: false, when: {field: own, op: "==", value: true}',
+                   'id: G, kind: min_exposure, share: 0.6, is_hard: false, when: {field: new, op: "==", value: true}',
+                   "id: STOCK, kind: stock", "id: P, kind: pin, item_id: i2", "id: GONE, kind: pin, item_id: i9",
+                   'id: AGAIN, kind: eligibility, keep: {field: stock_on_hand, op: ">", value: 0}')
+    case = _case(ranked_of({1: [3, 2, 1]}), items, text)
+    faults = lint.contradictions(register.parse(text), case).set_index("rule_id")["fault"]
+    assert "add up to 1.20" in faults["F"] and "no customer may see" in faults["P"]
+    assert "not in the catalogue" in faults["GONE"] and "refuses only what AGAIN" in faults["STOCK"]
+
+
+def _case(ranked, items, text):
+    world = pairs.build(items, None, events_of(), as_of=AS_OF, customer_ids=ranked["customer_id"])
+    return decide.prepare(ranked, register.parse(text), world, k=2)
+
+
+def test_overrides_are_rules_with_owner_and_expiry_and_have_a_cost():
+    by_hand = pd.DataFrame({
+        "override_id": ["o1", "o2"], "customer_id": pd.array([None, None], dtype="Int64"), "segment": ["a", "a"],
+        "item_id": ["i1", "i0"], "action": ["pin", "block"], "owner": "Ada", "reason": "launch",
+        "made_at": AS_OF - pd.Timedelta(days=1),
+        "expires_at": pd.Series([AS_OF + pd.Timedelta(days=1), AS_OF - pd.Timedelta(hours=1)])})
+    customers = pd.DataFrame({"customer_id": [1, 2], "segment": ["a", "b"]})
+    ranked = ranked_of({1: [0.5, 0.2], 2: [0.5, 0.2]})
+    case, plans = decided(ranked, items_of(2), text_of("id: P, kind: block, item_id: i9"), k=1, customers=customers, by_hand=by_hand)
+    assert shown(case, plans["value"]) == {1: ["i1"], 2: ["i0"]}
+    cost = overrides.costs(ranked, case, plans["value"], by_hand)
+    assert cost[["override_id", "n_pairs", "opportunity_cost"]].to_records(index=False).tolist() == [("o1", 1, pytest.approx(0.3))]
+
+
+def test_pins_keep_the_order_of_the_rest():
+    position, wanted = np.array([[1, 2, 3, 0]]), np.array([[0, 0, 1, 2]])
+    assert slates.place_pins(position, wanted).tolist() == [[2, 3, 1, 0]]
+
+
+def test_ids_may_be_whole_numbers():
+    ranked = ranked_of({1: [3, 2]}).assign(item_id=[10, 20])
+    items = pd.DataFrame({"item_id": [10, 20], "stock_on_hand": [0, 4]})
+    case, plans = decided(ranked, items, text_of("id: S, kind: stock", 'id: B, kind: block, item_id: "20"'))
+    assert outcomes.decisions(case, plans)["rule_id"].tolist() == ["S", "B"]
+
+
+@st.composite
+def catalogues(draw):
+    """A small world: flags and stock with gaps, scores, quotas, one shared stock."""
+    n_items, n_customers = draw(st.integers(1, 8)), draw(st.integers(1, 5))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    items = items_of(n_items, category=rng.choice(["a", "b", "c"], n_items), price=np.round(rng.uniform(1, 9, n_items), 2),
+                     stock_on_hand=np.where(rng.random(n_items) < 0.2, np.nan, rng.integers(0, 4, n_items)).astype("float64"),
+                     is_safe=pd.array(rng.choice([True, False, None], n_items, p=[0.7, 0.2, 0.1]), dtype="boolean"),
+                     is_own=rng.random(n_items) < 0.4)
+    scores = {customer: [None if rng.random() < 0.2 else float(np.round(rng.random(), 3)) for _ in range(n_items)]
+              for customer in range(n_customers)}
+    scores[0][0] = 0.5
+    return items, ranked_of(scores), draw(st.integers(1, 4))
+
+
+RANDOM_RULES = text_of(
+    'id: SAFE, kind: safety, keep: {field: is_safe, op: "==", value: true}',
+    "id: STOCK, kind: stock, placements_per_unit: 1", "id: QUOTA, kind: slate_quota, field: category, max: 1",
+    "id: BUDGET, kind: budget, cost: price, max: 3, per: placement, when: {field: is_own, op: '==', value: true}",
+    "id: PIN, kind: pin, item_id: i0, position: 2", "id: NEW, kind: boost, times: 2, when: {field: is_own, op: '==', value: true}")
+
+
+@settings(max_examples=150, deadline=None)
+@given(catalogues())
+def test_no_slate_breaks_a_hard_rule_states_partition_and_the_funnel_reconciles(world):
+    items, ranked, k = world
+    case, plans = decided(ranked, items, RANDOM_RULES, k=k)
+    plan = plans["value"]
+    table = outcomes.decisions(case, plans)
+    seen = table.dropna(subset="position").merge(items, on="item_id", validate="many_to_one")
+    assert seen["is_safe"].fillna(False).all() and seen["is_allowed"].all() and seen["rule_id"].isna().all()
+    assert (seen.groupby("item_id").size() <= seen.groupby("item_id")["stock_on_hand"].first()).all()
+    assert seen.groupby(["customer_id", "category"]).size().max() <= 1 or not len(seen)
+    assert seen.loc[seen["is_own"], "price"].sum() <= 3 + 1e-9
+    sizes = seen.groupby("customer_id")["position"].agg(["size", "max", "nunique"])
+    assert (sizes["size"] <= k).all() and (sizes["size"] == sizes["max"]).all() and (sizes["size"] == sizes["nunique"]).all()
+    assert set(plan.state[plan.is_ranked]) <= set(decide.STATES) and ((plan.state == "shown") == (plan.position > 0)).all()
+    assert ((plan.state == "filtered") == (plan.first >= 0)).all()
+    steps = funnel.funnel(case, plan)
+    assert funnel.reconcile(steps) and steps["n_pairs"].iloc[-1] == len(seen)
+    assert tables.fill_rate(case, plan) <= 1
+
+
+def test_decisions_and_outcomes_hold_their_contracts():
+    case, plans = decided(ranked_of({1: [3, 2, 1]}), items_of(3, stock_on_hand=[0.0, 2.0, 2.0], is_safe=True, is_own=False,
+                                                              price=1.0, category="a"), RANDOM_RULES)
+    made = {"decisions": outcomes.decisions(case, plans), "rule_outcomes": outcomes.rule_outcomes(case, plans),
+            "funnel": funnel.funnel(case, plans["value"])}
+    for name, frame in made.items():
+        assert not len(schema.violations(frame, schema.TABLES[name])), name
