@@ -49,7 +49,7 @@ def default_sources(history: History, *, seed: int = 0) -> list[base.Source]:
     2,000 most liked items, item neighbours from items liked by three customers, and Surprise from a sample.
     """
     is_big = len(history.pairs) > BIG_PAIRS
-    neighbours = ItemNeighbours(k=100, max_items=6_000, min_customers=3) if is_big else ItemNeighbours(k=100)
+    neighbours = ItemNeighbours(k=100, max_items=6_000, min_customers=3) if is_big else ItemNeighbours(k=200)
     sources: list[base.Source] = [BuyAgain()] if history.repeats_allowed else []
     return sources + [
         Ease(penalty=1_000.0, max_items=2_000) if is_big else Ease(penalty=300.0, max_items=SMALL_CATALOGUE), neighbours,

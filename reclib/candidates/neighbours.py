@@ -25,7 +25,7 @@ class ItemNeighbours:
     name = "item_neighbours"
     is_personal = True
 
-    def __init__(self, *, k: int = 100, max_items: int = 10_000, min_customers: int = 1) -> None:
+    def __init__(self, *, k: int = 200, max_items: int = 10_000, min_customers: int = 1) -> None:
         self.k, self.max_items, self.min_customers = k, max_items, min_customers
 
     def fit(self, history: History) -> ItemNeighbours:

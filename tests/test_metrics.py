@@ -1,0 +1,129 @@
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reclib import metrics
+
+
+def lists(**by_customer):
+    rows = [(name, item, rank) for name, items in by_customer.items() for rank, item in enumerate(items, start=1)]
+    return pd.DataFrame(rows, columns=["customer_id", "item_id", "rank"])
+
+
+def pairs(**by_customer):
+    return pd.DataFrame([(name, item) for name, items in by_customer.items() for item in items],
+                        columns=["customer_id", "item_id"])
+
+
+SHOWN, WANTED = lists(ann="abcde"), pairs(ann="ad")
+
+
+@pytest.mark.parametrize("options, expected", [
+    ({}, 0.877),
+    ({"ideal": "full"}, 0.485),
+    ({"discount": "log2max2"}, 0.750),
+    ({"gain": "exponential"}, 0.877),
+], ids=["ours, ranx, sklearn, evidently, recommenders", "rectools", "lenskit", "burges"])
+def test_ndcg_variants_are_those_of_the_libraries(options, expected):
+    assert metrics.ndcg_at_k(SHOWN, WANTED, k=5, **options)["ann"] == pytest.approx(expected, abs=5e-4)
+
+
+def test_ndcg_is_the_discounted_gain_over_the_best_list():
+    found = metrics.ndcg_at_k(SHOWN, WANTED, k=5)["ann"]
+    assert found == pytest.approx((1 + 1 / np.log2(5)) / (1 + 1 / np.log2(3)))
+
+
+def test_graded_gains_put_the_best_first_in_the_ideal():
+    wanted = WANTED.assign(relevance=[1.0, 3.0])
+    found = metrics.ndcg_at_k(SHOWN, wanted, k=5, gain="exponential")["ann"]
+    assert found == pytest.approx((1 + 7 / np.log2(5)) / (7 + 1 / np.log2(3)))
+
+
+@pytest.mark.parametrize("metric, expected", [
+    (metrics.recall_at_k, 1.0), (metrics.precision_at_k, 2 / 5), (metrics.hit_rate_at_k, 1.0),
+    (metrics.mrr_at_k, 1.0), (metrics.map_at_k, (1 / 1 + 2 / 4) / 2),
+])
+def test_values_by_hand(metric, expected):
+    assert metric(SHOWN, WANTED, k=5)["ann"] == pytest.approx(expected)
+
+
+def test_customers_without_relevant_items_are_skipped_and_those_without_lists_count_zero():
+    found = metrics.recall_at_k(lists(ann="ab", bob="ab"), pairs(ann="a", cid="a"), k=2)
+    assert found.to_dict() == {"ann": 1.0, "cid": 0.0}
+
+
+def test_the_cut_at_k_counts():
+    assert metrics.recall_at_k(SHOWN, WANTED, k=3)["ann"] == 0.5
+    assert metrics.mrr_at_k(SHOWN, pairs(ann="d"), k=5)["ann"] == 1 / 4
+    assert metrics.map_at_k(SHOWN, pairs(ann="abcde"), k=2)["ann"] == 1.0
+
+
+def test_exposure_gini_counts_items_never_shown():
+    shown = lists(ann="a", bob="a", cid="a", dan="a")
+    assert metrics.exposure_gini_at_k(shown, pd.Index(list("abcd")), k=1) == pytest.approx(0.75)
+    assert metrics.exposure_gini_at_k(lists(ann="ab"), pd.Index(list("ab")), k=2) == 0
+
+
+def test_coverage_is_over_the_eligible_items():
+    assert metrics.coverage_at_k(lists(ann="abz"), pd.Index(list("abcd")), k=3) == 0.5
+
+
+def test_novelty_counts_unseen_items_as_most_novel():
+    found = metrics.novelty_at_k(lists(ann="ab"), pd.Series({"a": 3}), n_customers=7, k=2)
+    assert found["ann"] == pytest.approx((-np.log2(4 / 8) - np.log2(1 / 8)) / 2)
+
+
+def test_diversity_is_the_share_of_pairs_that_differ():
+    category = pd.Series({"a": "x", "b": "x", "c": "y", "d": "z"})
+    found = metrics.diversity_at_k(lists(ann="abcd", bob="a"), category, k=4)
+    assert found.to_dict() == {"ann": pytest.approx(5 / 6)}
+
+
+def test_repetition_is_the_share_had_before():
+    assert metrics.repetition_at_k(SHOWN, pairs(ann="ab", bob="c"), k=4)["ann"] == 0.5
+
+
+def test_the_interval_is_over_customers_not_over_rows():
+    values, who = pd.Series([0.0, 0.0, 1.0, 1.0] * 50), pd.Series([1, 1, 2, 2] * 50)
+    loose = metrics.mean_interval(values, rng=np.random.default_rng(1))
+    clustered = metrics.mean_interval(values, rng=np.random.default_rng(1), clusters=who)
+    assert clustered["n_customers"] == 2 and (clustered["low"], clustered["high"]) == (0, 1)
+    assert loose["high"] - loose["low"] < 0.2
+
+
+def test_the_interval_covers_the_truth():
+    rng = np.random.default_rng(3)
+    found = [metrics.mean_interval(pd.Series(rng.exponential(1.0, 200)), rng=rng, n_boot=200) for _ in range(200)]
+    covered = np.mean([row["low"] <= 1 <= row["high"] for row in found])
+    assert 0.88 <= covered <= 0.99
+
+
+def test_no_value_has_no_interval():
+    found = metrics.mean_interval(pd.Series(dtype=float), rng=np.random.default_rng(1))
+    assert np.isnan(found["value"]) and found["n_customers"] == 0
+
+
+def test_a_difference_is_paired():
+    old, new = pd.Series([0.1, 0.9, 0.5], index=list("abc")), pd.Series([0.2, 1.0, 0.6, 0.0], index=list("abcd"))
+    found = metrics.difference_interval(new, old, rng=np.random.default_rng(1))
+    assert found["value"] == pytest.approx(0.1) and found["low"] == pytest.approx(0.1)
+
+
+def test_an_unknown_variant_is_refused():
+    with pytest.raises(ValueError, match=r"ideal == 'best', must be one of \['achievable', 'full'\]\."):
+        metrics.ndcg_at_k(SHOWN, WANTED, k=5, ideal="best")
+    with pytest.raises(ValueError, match=r"k == 0, must be at least 1\."):
+        metrics.recall_at_k(SHOWN, WANTED, k=0)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.permutations("abcdef"), st.sets(st.sampled_from("abcdefg"), min_size=1), st.integers(1, 6))
+def test_bounds_and_independence_of_row_order(items, wanted, k):
+    shown, relevant = lists(ann=items), pairs(ann=sorted(wanted))
+    mixed = shown.sample(frac=1, random_state=1), relevant.sample(frac=1, random_state=2)
+    for metric in (metrics.recall_at_k, metrics.ndcg_at_k, metrics.map_at_k, metrics.mrr_at_k, metrics.hit_rate_at_k):
+        value = metric(shown, relevant, k=k)["ann"]
+        assert 0 <= value <= 1 + 1e-12
+        assert metric(*mixed, k=k)["ann"] == pytest.approx(value)
