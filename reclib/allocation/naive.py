@@ -7,8 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from reclib.allocation.desk import Desk
 from reclib.allocation.prices import best_slates, no_prices
 from reclib.allocation.problem import Problem, tolerance, usage
+from reclib.allocation.recovery import drop_until_met, mend
 
 
 def top_values(problem: Problem) -> np.ndarray:
@@ -44,22 +46,29 @@ def first_come(problem: Problem) -> np.ndarray:
     return shown
 
 
-def made_legal(problem: Problem, shown: np.ndarray) -> np.ndarray:
-    """Drop placements, least value a unit of the broken row first, until every row holds."""
-    shown = shown.copy()
-    for _ in range(50 * max(len(problem.rows), 1)):
-        excess = usage(problem, shown) - np.array([row.limit for row in problem.rows]) - tolerance(problem)
-        if not (excess > 0).any():
+def made_legal(problem: Problem, shown: np.ndarray, *, n_rounds: int = 60) -> np.ndarray:
+    """Drop placements until every row holds: in small steps, least value first for what it gives to all broken rows."""
+    desk = Desk(problem, no_prices(problem), shown.copy())
+    scale = np.maximum(np.abs(desk.limit), desk.excess) + desk.slop
+    for _ in range(n_rounds):
+        need = desk.excess / scale
+        if not need.any():
             break
-        place = int(np.argmax(excess > 0))
-        row = problem.rows[place]
-        customer, column = np.nonzero(shown)
-        cost = _costs(row, problem, customer, column)
-        at = np.flatnonzero(cost > 0)
-        at = at[np.argsort(problem.value[customer[at], column[at]] / cost[at], kind="stable")]
-        n_dropped = int(np.searchsorted(np.cumsum(cost[at]), excess[place])) + 1
-        shown[customer[at[:n_dropped]], column[at[:n_dropped]]] = False
-    return shown
+        customer, column = np.nonzero(desk.shown)
+        given = desk.row_changes(customer, column) @ (need / scale)
+        at = np.flatnonzero(given > 0)
+        at = at[np.argsort(problem.value[customer[at], column[at]] / given[at], kind="stable")]
+        at = at[:max(len(customer) // 50, 1)]
+        desk.drop(customer[at], column[at])
+    drop_until_met(desk)
+    return desk.shown
+
+
+def mended(problem: Problem, shown: np.ndarray) -> np.ndarray:
+    """Make slates legal by the swaps that prices use, without any price: the strongest way that needs no solver."""
+    desk = Desk(problem, no_prices(problem), shown.copy())
+    mend(desk, np.random.default_rng(0))
+    return desk.shown
 
 
 def compare(problem: Problem, ways: Mapping[str, np.ndarray]) -> pd.DataFrame:

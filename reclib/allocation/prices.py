@@ -180,7 +180,8 @@ def bound_of(problem: Problem, prices: Prices, slates: Slates) -> float:
 
 def certified_bound(problem: Problem, prices: Prices, slates: Slates) -> float:
     """The bound, raised by what rounding to single precision can have hidden."""
-    size = float(np.abs(problem.value[np.isfinite(problem.value)]).max(initial=0.0))
+    parts = [problem.value[start:start + BLOCK] for start in range(0, problem.n_customers, BLOCK)]
+    size = max((float(np.abs(part, where=np.isfinite(part), out=np.zeros_like(part)).max()) for part in parts), default=0.0)
     per_slot = max(abs(slates.score) / max(problem.n_customers, 1), size * problem.k * 1e-3)
     return bound_of(problem, prices, slates) + _SINGLE * per_slot * problem.n_customers
 

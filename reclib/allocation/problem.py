@@ -303,11 +303,12 @@ def row_table(problem: Problem, use: np.ndarray, prices: np.ndarray, relaxed: tu
 
 def positions(problem: Problem, is_shown: np.ndarray) -> np.ndarray:
     """Put each slate in order of value, ties by item: the slot of each shown pair from 1, else 0."""
-    key = np.where(is_shown, -problem.value.astype("float64"), np.inf)
-    order = np.lexsort((problem.item, key), axis=1)
-    slot = np.empty(problem.item.shape, dtype="int16")
-    np.put_along_axis(slot, order, np.arange(1, problem.item.shape[1] + 1, dtype="int16")[None, :], axis=1)
-    return np.where(is_shown, slot, 0).astype("int16")
+    row, column = np.nonzero(is_shown)
+    order = np.lexsort((problem.item[row, column], -problem.value[row, column].astype("float64"), row))
+    starts = np.searchsorted(row, np.arange(problem.n_customers))
+    slot = np.zeros(problem.item.shape, dtype="int16")
+    slot[row[order], column[order]] = 1 + np.arange(len(row)) - starts[row[order]]
+    return slot
 
 
 def _use(row: Row, response: np.ndarray, n_placements: np.ndarray) -> float:

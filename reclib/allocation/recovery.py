@@ -113,7 +113,9 @@ def _repair_stock(desk: Desk) -> None:
     is_over = desk.count > desk.stock
     if not is_over.any():
         return
-    customer, column = np.nonzero(desk.shown & is_over[item_of])
+    customer, column = np.nonzero(desk.shown)
+    claims = np.flatnonzero(is_over[item_of[customer, column]])
+    customer, column = customer[claims], column[claims]
     regret = np.concatenate([_regret(desk, customer[part], column[part]) for part in blocks(np.arange(len(customer)))])
     order = np.lexsort((customer, -regret))
     is_surplus = claim_rank(item_of[customer[order], column[order]]) >= desk.stock[item_of[customer[order], column[order]]]
@@ -167,10 +169,14 @@ def _meet_rows(desk: Desk, rng: np.random.Generator) -> None:
         moves = _offers(desk, _asked(desk, rng), row=worst)
         if not desk.accept(moves, until=(worst, excess[worst])):
             break
-    _drop_until_met(desk)
+    drop_until_met(desk)
 
 
-def _drop_until_met(desk: Desk) -> None:
+def drop_until_met(desk: Desk) -> None:
+    """Take pairs out until every row holds that showing nothing would satisfy, least value a unit first.
+
+    Pairs that another tight row needs stay as long as others are left.
+    """
     for is_gentle in (True, False):
         for _ in range(4 * len(desk.limit) + 8):
             excess = np.where(desk.limit >= 0, desk.excess, 0.0)
@@ -240,17 +246,12 @@ def _offer(desk: Desk, customers: np.ndarray, row: int | None, tight: np.ndarray
         may[out < 0, width] = False
         if slot < held.shape[1]:
             may[out < 0] = False
-
-        def change(table: np.ndarray) -> np.ndarray:
-            gone = np.where(out >= 0, table[lines, np.maximum(out, 0)], 0.0)
-            return np.c_[table, np.zeros(n)] - gone[:, None]
-
         with np.errstate(invalid="ignore"):
-            gain = np.where(may, change(worth), -np.inf)
+            gain = np.where(may, _swapped(worth, out), -np.inf)
         for place, table in costs.items():
             if place != row:
-                gain[change(table) > 0] = -np.inf
-        merit = gain if row is None else _per_unit(gain, -change(costs[row]))
+                gain[_swapped(table, out) > 0] = -np.inf
+        merit = gain if row is None else _per_unit(gain, -_swapped(costs[row], out))
         into = merit.argmax(axis=1)
         found = merit[lines, into]
         better = found > best[0]
@@ -259,6 +260,12 @@ def _offer(desk: Desk, customers: np.ndarray, row: int | None, tight: np.ndarray
     at = np.flatnonzero(best[0] > (0.0 if row is None else -np.inf))
     moved = desk.row_changes(customers[at], best[2][at]) - desk.row_changes(customers[at], best[1][at])
     return customers[at], best[1][at], best[2][at], best[0][at], moved
+
+
+def _swapped(table: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """What putting each column in, or none in the last place, for the column taken out changes of a sum over slates."""
+    gone = np.where(out >= 0, table[np.arange(len(out)), np.maximum(out, 0)], 0.0)
+    return np.c_[table, np.zeros(len(out))] - gone[:, None]
 
 
 def _per_unit(gain: np.ndarray, given: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from reclib.allocation.prices import (
 from reclib.allocation.problem import Allocation, InfeasibleError, Problem, positions, row_table, tolerance, usage
 from reclib.allocation.recovery import recover
 
-EXACT_UP_TO, FALLBACK_UP_TO = 5_000, 30_000
+EXACT_UP_TO, FALLBACK_UP_TO = 2_000, 30_000
 SAMPLE, SAMPLE_FROM = 10_000, 20_000
 METHODS = ("auto", "exact", "prices")
 
@@ -26,7 +26,7 @@ def solve(problem: Problem, *, method: str = "auto", seed: int = 0, start: tuple
     Args:
         problem: what is to be allocated.
         method: `exact` decides by branch and bound; `prices` by one price for each shared limit, with a certified
-            gap; `auto` is exact up to 5,000 pairs and prices beyond.
+            gap; `auto` is exact up to 2,000 pairs and prices beyond.
         seed: random seed of samples and of the order in which ties are split.
         start: a similar problem and its answer, over the same items: its prices are where the search begins, which
             saves most of the time of a small change.
