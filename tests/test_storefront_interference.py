@@ -20,7 +20,8 @@ def test_shared_stock_misstates_the_launch_and_split_stock_hardly(scarce):
 
 
 def test_without_scarcity_both_designs_agree_with_each_other():
-    found = interference.designs("oracle", "popular", "revenue", params=PARAMS | {"stock_on": False}, n_days=14, n_assignments=1)
+    endless = PARAMS | {"stock_on": False}
+    found = interference.designs("oracle", "popular", "revenue", params=endless, n_days=14, n_assignments=1)
     shared, split = found["estimate"]
     assert shared == pytest.approx(split)
 
@@ -44,4 +45,5 @@ def test_summary_by_hand():
     row = interference.summary(found).iloc[0]
     assert (row["mean"], row["low"], row["high"], row["misstated"]) == pytest.approx((3.0, 1.0, 5.0, 0.5))
     assert interference.sentence(interference.summary(found), currency="EUR") == (
-        "The launch is truly worth +2.00 EUR a customer; an experiment over shared stock says +3.00 [+1.00, +5.00], 50% too much.")
+        "The launch is truly worth +2.00 EUR a customer; "
+        "an experiment over shared stock says +3.00 [+1.00, +5.00], 50% too much.")

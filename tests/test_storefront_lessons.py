@@ -14,8 +14,8 @@ def lived() -> dict[str, pd.DataFrame]:
 
 
 def test_relevance_is_not_value(lived):
-    clicks, money = (
-        {name: float(lived[name][metric].sum()) for name in ("oracle", "oracle_margin")} for metric in ("clicks", "contribution"))
+    both = ("oracle", "oracle_margin")
+    clicks, money = ({name: float(lived[name][metric].sum()) for name in both} for metric in ("clicks", "contribution"))
     assert clicks["oracle"] > clicks["oracle_margin"]
     assert money["oracle"] < money["oracle_margin"]
     assert lessons.relevance_sentence(lived, "oracle", "oracle_margin", currency="EUR").startswith("oracle wins more clicks")

@@ -4,7 +4,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reclib.sources.storefront import config, days, policies, response, tables, totals, truth, world
+from reclib.sources.storefront import (
+    config,
+    days,
+    policies,
+    response,
+    tables,
+    totals,
+    truth,
+    world,
+)
+from reclib.sources.storefront.state import NEVER, morning
 
 PARAMS = config.as_params(config.build(n_customers=800, n_items=120, n_days=28))
 CALM = PARAMS | {"stock_on": False}
@@ -96,7 +106,8 @@ def test_a_better_ranker_never_lowers_true_clicks():
 
 
 def test_the_margin_oracle_earns_most():
-    found = {name: truth.true_value(name, "contribution", params=PARAMS) for name in ("none", "popular", "oracle", "oracle_margin")}
+    names = ("none", "popular", "oracle", "oracle_margin")
+    found = {name: truth.true_value(name, "contribution", params=PARAMS) for name in names}
     assert max(found, key=found.get) == "oracle_margin"
     assert found["none"] < found["oracle"]
 
@@ -106,10 +117,10 @@ def test_fewer_repeats_never_raise_opt_outs():
     shop = world.build(config.build(**CALM | {"n_customers": 4000, "opt_out_base": 0.03}))
     gone = []
     for n_seen in (0, 10, 100):
-        state = days.morning(shop)
+        state = morning(shop)
         state.seen += np.uint8(n_seen)
         days.run(shop, state, policies.popular, first_day=0, n_days=1)
-        gone.append(set(np.flatnonzero(state.opt_out_day < days.NEVER)))
+        gone.append(set(np.flatnonzero(state.opt_out_day < NEVER)))
     assert gone[0] <= gone[1] <= gone[2]
     assert len(gone[0]) < len(gone[2])
 
@@ -127,7 +138,7 @@ def test_a_price_rise_never_raises_demand_for_the_item(item):
         factors = np.ones(120)
         factors[item] = factor
         shop = world.build(config.build(**STATIC), price_factor=factors)
-        line = days.run(shop, days.morning(shop), policies.bestsellers, first_day=0, n_days=28).columns("line")
+        line = days.run(shop, morning(shop), policies.bestsellers, first_day=0, n_days=28).columns("line")
         units.append(line["quantity"][line["item"] == item].sum())
     assert units == sorted(units, reverse=True)
     assert units[0] > units[-1]
@@ -143,9 +154,10 @@ def test_lifting_the_age_gate_costs_complaints():
 @pytest.mark.parametrize("switch, kind", [("delay_share", "late"), ("promo_share", "promo"), ("epsilon", "explored")])
 def test_each_switch_makes_its_mechanism_vanish(switch, kind):
     shop = world.build(config.build(**PARAMS | {switch: 0.0}))
-    log = days.run(shop, days.morning(shop), policies.bestsellers, first_day=0, n_days=14)
+    log = days.run(shop, morning(shop), policies.bestsellers, first_day=0, n_days=14)
     line, shown = log.columns("line"), log.columns("impression")
-    n = {"late": (line["order_day"] > line["day"]).sum(), "promo": line["is_promo"].sum(), "explored": (shown["p_shown"] < 1).sum()}
+    late, explored = line["order_day"] > line["day"], shown["p_shown"] < 1
+    n = {"late": late.sum(), "promo": line["is_promo"].sum(), "explored": explored.sum()}
     assert n[kind] == 0
 
 
@@ -161,20 +173,21 @@ def test_true_parts_sum_to_the_utility_and_order_the_responses():
 def test_true_click_probability_is_what_happens():
     """With memory off, clicks of the random policy add up to the true probabilities of what was looked at."""
     shop = world.build(config.build(**STATIC | {"n_customers": 4000, "examine_base": 1.0, "examine_decay": 0.0}))
-    shown = days.run(shop, days.morning(shop), policies.at_random, first_day=0, n_days=7).columns("impression")
+    log = days.run(shop, morning(shop), policies.at_random, first_day=0, n_days=7)
+    shown = log.columns("impression")
     expected = 0.0
     for day in range(7):
         rows = shown["day"] == day
         logit = response.utility(shop, day, shown["customer"][rows], shown["item"][rows][:, None])
         expected += response.p_click(shop, logit.astype(float)).sum()
-    clicks = len(days.run(shop, days.morning(shop), policies.at_random, first_day=0, n_days=7).columns("click")["item"])
+    clicks = len(log.columns("click")["item"])
     assert clicks == pytest.approx(expected, abs=4 * expected**0.5)
 
 
 def test_positions_are_looked_at_as_stated():
     """Click rates by position on random slates fall like k^-0.6: by 2^-0.6 = 0.66 from the first to the second."""
     shop = world.build(config.build(**STATIC | {"n_customers": 6000, "visit_rate": 1.0, "click_base": 0.5}))
-    log = days.run(shop, days.morning(shop), policies.at_random, first_day=0, n_days=7)
+    log = days.run(shop, morning(shop), policies.at_random, first_day=0, n_days=7)
     clicks = np.bincount(log.columns("click")["position"], minlength=9)[1:]
     shown = np.bincount(log.columns("impression")["position"], minlength=9)[1:]
     ratio = clicks / shown / (clicks[0] / shown[0])

@@ -17,11 +17,10 @@ class Department(NamedTuple):
     return_logit: float
 
 
-_FLAVOURS: tuple[str, ...] = (
+FLAVOURS: tuple[str, ...] = (
     "Classic", "Organic", "Family", "Fine", "Country", "Light", "Mild", "Rich", "Golden", "Simple", "Daily", "Select",
     "Crisp", "Pure", "Bold", "Fresh", "Soft", "Bright", "Royal", "Garden",
 )
-FLAVOURS = _FLAVOURS
 
 DEPARTMENTS: tuple[Department, ...] = (
     Department("biscuits", ("oat biscuits", "butter biscuits", "ginger snaps"), ("200 g", "400 g"), 2.2, 0.32, True, 0.0),
@@ -43,7 +42,7 @@ DEPARTMENTS: tuple[Department, ...] = (
     Department("frozen", ("peas", "pizza", "ice cream"), ("450 g", "900 g"), 3.4, 0.30, True, 0.2),
     Department("drinks", ("sparkling water", "orange juice", "lemonade"), ("1 l", "6 x 1 l"), 2.3, 0.26, True, 0.0),
     Department("wine and spirits", ("red wine", "white wine", "gin"), ("500 ml", "750 ml"), 9.5, 0.28, True, 0.0),
-    Department("cleaning", ("dish soap", "laundry liquid", "all-purpose cleaner"), ("500 ml", "1.5 l"), 4.1, 0.36, True, 0.0),
+    Department("cleaning", ("dish soap", "laundry liquid", "surface spray"), ("500 ml", "1.5 l"), 4.1, 0.36, True, 0.0),
     Department("paper", ("kitchen rolls", "tissues", "toilet paper"), ("4 pack", "10 pack"), 4.4, 0.18, True, 0.0),
     Department("body care", ("shower gel", "hand cream", "shampoo"), ("75 ml", "250 ml"), 4.2, 0.46, True, 0.3),
     Department("pets", ("cat food", "dog food", "cat litter"), ("400 g", "3 kg"), 5.2, 0.27, True, 0.1),

@@ -11,10 +11,10 @@ _SHARES = (
     "examine_base", "launch_share", "retire_share", "salvage",
 )
 _AT_LEAST = {
-    "n_customers": 1, "n_items": 1, "n_days": 1, "seed": 0, "k": 1, "n_pool": 1, "n_browse": 1, "browse_spread": 0.0, "push_every": 0,
-    "visit_rate": 0.0, "visit_shape": 0.01, "stock_cover": 0.0, "planned_lines": 0.0, "delay_days": 0.0, "fatigue": 0.0, "satiation": 0.0,
-    "examine_decay": 0.0, "price_pull": 0.0, "season": 0.0, "price_level": 0.01, "popularity_slope": 0.0,
-    "opt_out_base": 0.0, "complaint_base": 0.0, "churn_base": 0.0,
+    "n_customers": 1, "n_items": 1, "n_days": 1, "seed": 0, "k": 1, "n_pool": 1, "n_browse": 1, "push_every": 0,
+    "browse_spread": 0.0, "visit_rate": 0.0, "visit_shape": 0.01, "stock_cover": 0.0, "planned_lines": 0.0,
+    "delay_days": 0.0, "fatigue": 0.0, "satiation": 0.0, "examine_decay": 0.0, "price_pull": 0.0, "season": 0.0,
+    "price_level": 0.01, "popularity_slope": 0.0, "opt_out_base": 0.0, "complaint_base": 0.0, "churn_base": 0.0,
 }
 
 

@@ -8,8 +8,8 @@ import pyarrow as pa
 
 from reclib.sources.storefront import catalogue
 from reclib.sources.storefront.config import FIRST_DAY
-from reclib.sources.storefront.days import NEVER, Log, State
 from reclib.sources.storefront.policies import EMPTY, item_ids
+from reclib.sources.storefront.state import NEVER, Log, State
 from reclib.sources.storefront.world import World
 
 _DAY = 86_400
@@ -50,7 +50,8 @@ def items(world: World, state: State, *, day: int) -> pd.DataFrame:
     goods, n = world.items, world.config.n_items
     price, is_promo = world.prices(day)
     return pd.DataFrame({
-        "item_id": item_ids(n), "title": titles(world), "category": words([d.name for d in catalogue.DEPARTMENTS], goods.category),
+        "item_id": item_ids(n), "title": titles(world),
+        "category": words([d.name for d in catalogue.DEPARTMENTS], goods.category),
         "brand": words(catalogue.BRANDS, goods.brand), "supplier": words(catalogue.SUPPLIERS, goods.supplier),
         "price": price, "unit_cost": goods.unit_cost,
         "stock_on_hand": (state.stock if world.config.stock_on else np.full(n, 1_000_000)).astype(np.int64),

@@ -16,7 +16,8 @@ TREATED, CONTROL = "treated", "control"
 DESIGNS = ("shared stock", "split stock")
 
 
-def designs(treatment: str, control: str, metric: str, *, params: dict, n_days: int = 28, n_assignments: int = 8) -> pd.DataFrame:
+def designs(treatment: str, control: str, metric: str, *, params: dict, n_days: int = 28,
+            n_assignments: int = 8) -> pd.DataFrame:
     """Estimate the effect of a launch by repeated experiments over shared and over split stock.
 
     Every random assignment is run twice, the second time with the arms swapped, and the two estimates are averaged: what
@@ -37,7 +38,7 @@ def designs(treatment: str, control: str, metric: str, *, params: dict, n_days: 
     for number in range(n_assignments):
         drawn = truth.assign_at_random(params, {TREATED: 0.5, CONTROL: 0.5}, salt=number + 1)
         swapped = drawn.assign(arm=drawn["arm"].map({TREATED: CONTROL, CONTROL: TREATED}))
-        for design, live in zip(DESIGNS, (shared, split)):
+        for design, live in zip(DESIGNS, (shared, split), strict=True):
             pair = [_difference(live(treatment, control, assignments, params=params, n_days=n_days), assignments, metric)
                     for assignments in (drawn, swapped)]
             rows.append({"design": design, "assignment": number + 1, "estimate": sum(pair) / 2})
@@ -98,23 +99,29 @@ def displacement(treatment: str, control: str, metric: str, *, params: dict, n_d
     for arm, policy in ((TREATED, treatment), (CONTROL, control)):
         is_member = (assignments["arm"] == arm).to_numpy()
         alone = truth.true_outcomes(policy, params=params, n_days=n_days)
-        rows.append({"arm": arm, "alone": alone.loc[is_member, metric].mean(), "together": together.loc[is_member, metric].mean()})
+        means = [float(outcomes.loc[is_member, metric].mean()) for outcomes in (alone, together)]
+        rows.append({"arm": arm, "alone": means[0], "together": means[1]})
     return pd.DataFrame(rows).assign(change=lambda found: found["together"] - found["alone"])
 
 
 def displacement_sentence(found: pd.DataFrame, *, currency: str) -> str:
     """Say who gains and who loses by sharing the stock with the other arm."""
-    told = [f"{row.arm} customers {'gain' if row.change >= 0 else 'lose'} {abs(row.change):.2f} {currency}" for row in found.itertuples()]
-    return f"By sharing one stock with the other arm, {' and '.join(told)} each, compared with a world that has only their policy."
+    told = [
+        f"{row.arm} customers {'gain' if row.change >= 0 else 'lose'} {abs(row.change):.2f} {currency}"
+        for row in found.itertuples()
+    ]
+    return (
+        f"By sharing one stock with the other arm, {' and '.join(told)} each, "
+        "compared with a world that has only their policy.")
 
 
 def by_cover(treatment: str, control: str, metric: str, *, covers: list[float], params: dict, n_days: int = 28,
              n_assignments: int = 2) -> pd.DataFrame:
     """`summary` for worlds of several `stock_cover`s, and for one whose stock never runs out (cover missing)."""
     worlds = [(cover, params | {"stock_cover": cover}) for cover in covers] + [(np.nan, params | {"stock_on": False})]
+    options = {"n_days": n_days, "n_assignments": n_assignments}
     parts = [
-        summary(designs(treatment, control, metric, params=world, n_days=n_days, n_assignments=n_assignments)).assign(cover=cover)
-        for cover, world in worlds
+        summary(designs(treatment, control, metric, params=world, **options)).assign(cover=cover) for cover, world in worlds
     ]
     return pd.concat(parts, ignore_index=True)
 
@@ -125,8 +132,9 @@ def cover_sentence(found: pd.DataFrame) -> str:
     scarce, ample = over_shared.iloc[0], over_shared.dropna(subset="cover").iloc[-1]
     endless = over_shared[over_shared["cover"].isna()].iloc[0]
     return (
-        f"With {scarce.cover:g} weeks of stock an experiment over shared stock misstates the launch by {scarce.misstated:+.0%}, "
-        f"with {ample.cover:g} weeks by {ample.misstated:+.0%}, and with stock that never runs out by {endless.misstated:+.0%}.")
+        f"With {scarce.cover:g} weeks of stock an experiment over shared stock misstates the launch by "
+        f"{scarce.misstated:+.0%}, with {ample.cover:g} weeks by {ample.misstated:+.0%}, "
+        f"and with stock that never runs out by {endless.misstated:+.0%}.")
 
 
 def _half(policy: str, is_member: np.ndarray, number: int, *, params: dict, n_days: int) -> pd.DataFrame:

@@ -21,7 +21,8 @@ def worlds(policies: list[str], *, params: dict, n_days: int = 28) -> dict[str, 
 
 def relevance_sentence(lived: dict[str, pd.DataFrame], relevance: str, value: str, *, currency: str) -> str:
     """Say what ranking by clicks gains and loses against ranking by value."""
-    clicks, money = ({name: truth.value_of(lived[name], metric) for name in (relevance, value)} for metric in ("clicks", "contribution"))
+    clicks, money = (
+        {name: truth.value_of(lived[name], metric) for name in (relevance, value)} for metric in ("clicks", "contribution"))
     more = "more" if clicks[relevance] > clicks[value] else "no more"
     lost = money[value] - money[relevance]
     outcome = f"earns {lost:.2f} {currency} less a customer" if lost > 0 else f"earns {-lost:.2f} {currency} more a customer"
@@ -79,5 +80,5 @@ def push_sentence(found: pd.DataFrame) -> str:
         when = f"every {best.push_every:.0f} days" if best.push_every else "never"
         told.append(f"over {span} days a push {when} earns most ({best.contribution:.2f} a customer; "
                     f"{most.contribution:.2f} with one every day, where {most.opted_out:.0%} opt out)")
-    is_inside = (found.loc[found["is_best"], "push_every"] > 1).all() and (found.loc[found["is_best"], "push_every"] > 0).all()
+    is_inside = (found.loc[found["is_best"], "push_every"] > 1).all()
     return f"The best frequency lies {'between never and daily' if is_inside else 'at an end'}: {'; '.join(told)}."

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from reclib.sources.storefront import config, days, frames, policies, tables, totals
-from reclib.sources.storefront.days import Log
+from reclib.sources.storefront.state import Log
 
 HISTORY = "h"
 
@@ -73,7 +73,8 @@ class Shop:
         parts = [_as_text(frames.events(self._world, [self._history], slots=None, **span))]
         for log, slots in self._days:
             part = frames.events(self._world, [log], slots=slots, **span)
-            parts.append(part if slots is not None else part.assign(decision_id=pd.Series(np.nan, index=part.index, dtype="str")))
+            unknown = pd.Series(np.nan, index=part.index, dtype="str")
+            parts.append(part.assign(decision_id=unknown) if slots is None else part)
         found = pd.concat(parts, ignore_index=True)
         found = found.sort_values("occurred_at", kind="stable", ignore_index=True)
         return found.assign(event_id=np.arange(1, len(found) + 1))

@@ -194,7 +194,8 @@ def _certain(items: np.ndarray, is_open: np.ndarray) -> Slates:
     return Slates(items, (items != EMPTY).astype(float), size, np.full(items.shape, EMPTY))
 
 
-def _pool(world: World, visitors: np.ndarray, is_open: np.ndarray, group: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+def _pool(world: World, visitors: np.ndarray, is_open: np.ndarray, group: np.ndarray,
+          size: int) -> tuple[np.ndarray, np.ndarray]:
     """The first items of each group's order that may be shown: one list for adults, one for minors."""
     n_groups = len(world.best_sellers)
     lists = np.full((2, n_groups, size), EMPTY)

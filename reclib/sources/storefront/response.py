@@ -6,6 +6,8 @@ import numpy as np
 
 from reclib.sources.storefront.world import N_TASTES, World
 
+_USUAL = np.float32(1.1)
+
 
 def parts(world: World, day: int, customers: np.ndarray, items: np.ndarray) -> dict[str, np.ndarray]:
     """The parts of the true utility of items (a row a customer, a column an item), which sum to it."""
@@ -17,7 +19,7 @@ def parts(world: World, day: int, customers: np.ndarray, items: np.ndarray) -> d
         "appeal": np.float32(config.appeal_pull) * goods.appeal[items],
         "taste": np.float32(config.taste_pull) * _dot(goods.taste[items], people.taste[customers]),
         "category": np.float32(config.category_pull) * people.affinity[customers[:, None], category],
-        "price": np.float32(-config.price_pull) * people.price_weight[customers][:, None] * (log_price[items] - np.float32(1.1)),
+        "price": np.float32(-config.price_pull) * people.price_weight[customers][:, None] * (log_price[items] - _USUAL),
         "promotion": np.where(is_promo, np.float32(config.promo_pull), np.float32(0))[items],
         "season": world.seasonal(day)[category],
     }

@@ -8,7 +8,7 @@ import pandas as pd
 
 from reclib.sources.storefront import config, days, frames, policies, totals
 from reclib.sources.storefront import world as worlds
-from reclib.sources.storefront.days import Log, State
+from reclib.sources.storefront.state import Log, State, morning
 from reclib.sources.storefront.world import World
 
 CURRENCY = "EUR"
@@ -130,7 +130,7 @@ def _history(settings: config.Storefront) -> tuple[World, State, Log]:
 @lru_cache(maxsize=1)
 def _lived(settings: config.Storefront) -> tuple[World, State, Log]:
     world = worlds.build(settings)
-    state = days.morning(world)
+    state = morning(world)
     log = days.run(world, state, policies.named(LOGGING), first_day=0, n_days=settings.n_days)
     return world, state, log
 

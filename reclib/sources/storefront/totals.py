@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from reclib.sources.storefront.days import Log, State
+from reclib.sources.storefront.state import Log, State
 from reclib.sources.storefront.world import World
 
 RETAINED_DAYS = 14
@@ -22,9 +22,10 @@ RATIOS = {
 def total(world: World, state: State, logs: list[Log], *, first_day: int, n_days: int) -> pd.DataFrame:
     """Add up what each customer did from `first_day` on, one row a customer, zeros included.
 
-    `orders` counts visits that led to a purchase. Purchases count on the day of the order, returns on the day they come back; what comes later does not count.
-    `attributed` is the revenue of recommended items bought after a click in the last log.
-    `contribution` is money paid less unit costs, less money paid back, plus the salvage share of the cost of what came back.
+    `orders` counts visits that led to a purchase. Purchases count on the day of the order, returns on the day they come
+    back; what comes later does not count. `attributed` is the revenue of recommended items bought after a click in the
+    last log. `contribution` is money paid less unit costs, less money paid back, plus the salvage share of the cost of
+    what came back.
 
     Args:
         world, state: the world and its state after the last day.

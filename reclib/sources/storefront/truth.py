@@ -11,11 +11,18 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from reclib.sources.storefront import config, days, luck, policies, response, tables, totals
-from reclib.sources.storefront.days import State
+from reclib.sources.storefront import (
+    config,
+    days,
+    luck,
+    policies,
+    response,
+    tables,
+    totals,
+)
 from reclib.sources.storefront.policies import Policy
+from reclib.sources.storefront.state import State
 from reclib.sources.storefront.world import World
-
 
 _SHOWN = ("clicks", "orders", "revenue", "contribution", "opted_out", "complaints")
 
@@ -81,8 +88,9 @@ def value_of(outcomes: pd.DataFrame, metric: str) -> float:
 
 def means(worlds: Mapping[str, pd.DataFrame], *, metrics: tuple[str, ...] = _SHOWN) -> pd.DataFrame:
     """Put the true means of several worlds side by side, one row a policy, one column a metric."""
-    rows = [{"policy": name} | {metric: value_of(outcomes, metric) for metric in metrics} for name, outcomes in worlds.items()]
-    return pd.DataFrame(rows)
+    return pd.DataFrame([
+        {"policy": name} | {metric: value_of(outcomes, metric) for metric in metrics} for name, outcomes in worlds.items()
+    ])
 
 
 def effect_sentence(worlds: Mapping[str, pd.DataFrame], treatment: str, control: str, metric: str, *, currency: str) -> str:
@@ -90,7 +98,9 @@ def effect_sentence(worlds: Mapping[str, pd.DataFrame], treatment: str, control:
     new, old = (value_of(worlds[name], metric) for name in (treatment, control))
     unit = f" {currency}" if metric in ("revenue", "contribution", "returned", "aov") else ""
     share = f" ({new / old - 1:+.1%})" if old else ""
-    return f"In truth, launching {treatment} to everybody instead of {control} changes {metric} by {new - old:+.2f}{unit} a customer{share}."
+    return (
+        f"In truth, launching {treatment} to everybody instead of {control} changes {metric} by {new - old:+.2f}{unit} "
+        f"a customer{share}.")
 
 
 def p_response(pairs: pd.DataFrame, params: dict) -> pd.DataFrame:

@@ -156,7 +156,8 @@ def _items(config: Storefront) -> Items:
     names = np.array([d.name for d in catalogue.DEPARTMENTS])
     return Items(
         category=category, brand=brand, supplier=(draw[:, 10] * len(catalogue.SUPPLIERS)).astype(int),
-        list_price=np.round(price, 2), unit_cost=np.maximum(cost, 0.01), is_restricted=(names == catalogue.RESTRICTED)[category],
+        list_price=np.round(price, 2), unit_cost=np.maximum(cost, 0.01),
+        is_restricted=(names == catalogue.RESTRICTED)[category],
         is_storable=np.array([d.is_storable for d in catalogue.DEPARTMENTS])[category], launch_day=launch,
         retire_day=np.maximum(retire, launch + 14), promo_rate=np.clip(config.promo_share * 2 * draw[:, 11], 0, 1),
         taste=luck.normal(luck.table(seed, "policy", n, N_TASTES)).astype(np.float32), appeal=appeal.astype(np.float32),
