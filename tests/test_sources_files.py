@@ -120,6 +120,12 @@ def test_events_on_items_outside_the_catalogue_are_kept_and_counted(tmp_path):
     assert "1 events name 1 item that the table items lacks" in loaded.facts["assumptions"][-1]
 
 
+def test_holdout_pairs_that_stand_in_events_are_counted(tmp_path):
+    path = _write(tmp_path, text=PLAIN + "  holdout: {path: test.csv}\n")
+    pd.DataFrame({"customer_id": ["c1", "c2"], "item_id": ["007", "9"]}).to_csv(tmp_path / "test.csv", index=False)
+    assert "1 of 2 holdout pairs stand in events too" in catalog.load(str(path)).facts["assumptions"][-1]
+
+
 FAULTS = {
     "negative price": ("items", "price", lambda e, i: (e, i.assign(price=[2.5, -1, 4]))),
     "item twice": ("items", "item_id", lambda e, i: (e, i.assign(item_id=["007", "8A", "8A"]))),

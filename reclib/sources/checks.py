@@ -83,6 +83,18 @@ def strangers_sentences(tables: dict[str, pd.DataFrame]) -> list[str]:
     return sentences
 
 
+def holdout_sentences(tables: dict[str, pd.DataFrame]) -> list[str]:
+    """Say how many pairs kept for evaluation stand in the history too."""
+    if not {"holdout", "events"} <= set(tables):
+        return []
+    pairs = tables["holdout"][["customer_id", "item_id"]]
+    seen = tables["events"][["customer_id", "item_id"]].drop_duplicates()
+    n_seen = len(pairs.merge(seen, on=["customer_id", "item_id"], validate="one_to_one"))
+    if not n_seen:
+        return [f"None of the {len(pairs):,} holdout pairs stands in events."]
+    return [f"{n_seen:,} of {len(pairs):,} holdout pairs stand in events too: right for what is bought again, a leak otherwise."]
+
+
 def _in_future(tables: dict[str, pd.DataFrame], name: str, column: str, run_date: pd.Timestamp) -> list[dict]:
     if column not in tables.get(name, ()) or not pd.api.types.is_datetime64_any_dtype(tables[name][column]):
         return []

@@ -48,7 +48,8 @@ def load(path: Path, *, as_of: str = "") -> Source:
     source.raise_faults(wanted.name, faults)
     about = _about(wanted)
     tables, more = _with_items(tables)
-    return Source(wanted.name, tables, _facts(about, wanted, path, tables, as_of, [*notes, *more]))
+    notes += [*more, *checks.holdout_sentences(tables)]
+    return Source(wanted.name, tables, _facts(about, wanted, path, tables, as_of, notes))
 
 
 def describe(path: Path) -> dict:
@@ -224,7 +225,7 @@ def _facts(about: About, wanted: Manifest, path: Path, tables: dict, as_of: str,
     more = {}
     if "events" in tables and (tables["events"]["event_type"] == "rating").any():
         ratings = tables["events"].loc[tables["events"]["event_type"] == "rating", "value"]
-        more = {"rating_low": float(ratings.min()), "rating_high": float(ratings.max())}
+        more = {"rating_low": float(ratings.min()), "rating_high": float(ratings.max())} if ratings.notna().any() else {}
     return source.facts(
         about, tables, as_of=until, currency=wanted.currency, assumptions=notes, experiment=plan,
         is_randomised=is_randomised, randomised_why=why, place=str(path.resolve()), **more,
