@@ -349,6 +349,34 @@ def unsupported_mass(log: pd.DataFrame, target: pd.DataFrame, reasons: pd.DataFr
     return table[table["share"] > 0].sort_values(["share", by], ascending=[False, True], ignore_index=True)
 
 
+def mass_by_rule(decisions: pd.DataFrame | None) -> pd.DataFrame:
+    """What a policy would show before rules and no log of it after rules can support, by the rule that refused it.
+
+    Args:
+        decisions: `decisions`, or None. A policy's slate before rules is its first k ranks, k being its largest position.
+
+    Returns:
+        policy, rule_id, share (of the policy's slots before rules), largest first; empty without decisions.
+    """
+    if decisions is None or decisions["position"].isna().all():
+        return pd.DataFrame({"policy": pd.Series(dtype="str"), "rule_id": pd.Series(dtype="str"), "share": pd.Series(dtype="float64")})
+    k = decisions.groupby("policy")["position"].transform("max")
+    before = decisions[decisions["rank"] <= k]
+    lost = before[before["rule_id"].notna()].groupby(["policy", "rule_id"], observed=True).size().rename("n").reset_index()
+    sizes = before.groupby("policy").size()
+    shares = lost.assign(share=lost["n"] / lost["policy"].map(sizes)).drop(columns="n")
+    return shares.sort_values(["policy", "share", "rule_id"], ascending=[True, False, True], ignore_index=True)
+
+
+def mass_sentence(table: pd.DataFrame) -> str:
+    """Say how much of each policy the rules leave without support, and which rule takes most."""
+    if table.empty:
+        return "No decisions are here, or no rule refused what a policy would have shown."
+    parts = [f"{policy} loses {100 * own['share'].sum():.1f} % of its slots to rules, most of them to {own['rule_id'].iloc[0]}"
+             for policy, own in table.groupby("policy", sort=True)]
+    return "; ".join(parts) + ": what is valued is the policy after rules, with the probability of what was finally shown."
+
+
 def _clusters(log: pd.DataFrame) -> np.ndarray | None:
     name = next((name for name in ("customer_id", "session_id") if name in log and log[name].notna().all()), None)
     return None if name is None else pd.factorize(log[name])[0]

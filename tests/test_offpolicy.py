@@ -182,6 +182,28 @@ def test_decided_slates_are_a_policy():
         {"customer_id": 1, "position": 1, "item_id": "a", "p_target": 1.0}]
 
 
+def test_mass_that_rules_take_is_named_by_rule():
+    decisions = pd.DataFrame({"policy": "value", "customer_id": [1, 1, 1, 2, 2], "item_id": list("abcab"), "rank": [1, 2, 3, 1, 2],
+                              "rule_id": ["stock", None, None, "stock", "age"], "position": [np.nan, 1, 2, np.nan, np.nan]})
+    table = offpolicy.mass_by_rule(decisions)
+    assert table.to_dict("records") == [{"policy": "value", "rule_id": "stock", "share": 2 / 4}, {"policy": "value", "rule_id": "age", "share": 1 / 4}]
+    assert offpolicy.mass_by_rule(None).empty
+
+
+def test_the_ranker_is_held_to_its_word():
+    at = pd.Timestamp("2026-01-05", tz="UTC").as_unit("us")
+    deliveries = pd.DataFrame({"decision_id": range(4), "customer_id": [1, 1, 2, 2], "item_id": list("abab"), "policy": "value", "delivered_at": at})
+    ranked = pd.DataFrame({"policy": "value", "customer_id": [1, 1, 2, 2], "item_id": list("abab"), "p_response": [0.5, 0.2, 0.5, 0.2]})
+    outcomes = pd.DataFrame({"decision_id": [0, 3], "outcome_type": "purchase", "value": 1.0, "occurred_at": [at + pd.Timedelta(days=2), at + pd.Timedelta(days=9)]})
+    facts = {"response": "purchase", "label_days": 7, "calibration": {"slope": 1.0, "intercept": 0.0, "intercept_low": -0.1, "intercept_high": 0.1}}
+    table = ledger.foretell(deliveries, ranked, outcomes, facts)
+    schema.require(table, schema.TABLES["forecasts"])
+    row = table.iloc[0]
+    assert (row["forecast"], row["observed"]) == (pytest.approx(0.35), pytest.approx(1 / 4))
+    assert row["low"] < 0.35 < row["high"] and row["is_inside"]
+    assert ledger.foretell(None, None, None, {}).empty
+
+
 def test_outcome_of_a_launch_has_customers_as_units():
     deliveries = pd.DataFrame({"decision_id": range(4), "customer_id": [1, 1, 2, 2], "policy": "value"})
     outcomes = pd.DataFrame({"decision_id": [0, 1, 2, 0], "outcome_type": ["impression"] * 3 + ["click"], "value": [3.0, 1, 2, 2]})

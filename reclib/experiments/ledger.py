@@ -60,6 +60,55 @@ def _rate(policy: str, sums: pd.DataFrame, alpha: float) -> tuple:
     return policy, rate, rate - half, rate + half, int(total)
 
 
+def foretell(deliveries: pd.DataFrame | None, ranked: pd.DataFrame | None, outcomes: pd.DataFrame | None, ranking: Mapping, *,
+             alpha: float = 0.05) -> pd.DataFrame:
+    """Hold what the ranker foretold of the published slots against what came of them.
+
+    The forecast of a policy is the mean probability of response over its slots, corrected on the logit scale as the
+    ranker's own calibration on unseen customers says; its interval is that calibration's. The sampling of customers
+    is not in it: an interval of a model that takes the model for true would be too narrow.
+
+    Args:
+        deliveries: `deliveries`, or None.
+        ranked: `ranked` with `p_response`, or None.
+        outcomes: `outcomes` of the deliveries, or None while nothing came.
+        ranking: facts of the ranking: response, label_days, calibration.
+        alpha: error rate of the interval of what came.
+
+    Returns:
+        A `forecasts` table of one row a policy, empty where the ranking or the deliveries are missing.
+    """
+    if deliveries is None or ranked is None or not ranking.get("response") or deliveries.empty:
+        return pd.DataFrame(columns=COLUMNS)
+    pair, days = ["policy", "customer_id", "item_id"], int(ranking.get("label_days", 28))
+    known = deliveries.merge(ranked[[*pair, "p_response"]], on=pair, how="inner", validate="many_to_one")
+    low, middle, high = (_corrected(known["p_response"], ranking.get("calibration") or {}, end) for end in ("_low", "", "_high"))
+    table = known.assign(forecast=middle, low=low, high=high).groupby("policy")[["forecast", "low", "high"]].mean().reset_index()
+    came = None if outcomes is None else _responses(known, outcomes, ranking["response"], days, alpha)
+    table = table.assign(metric=f"{ranking['response']} of a slot within {days} days", made_at=deliveries["delivered_at"].min(),
+                         estimator="ranker", gate="model", forecast_id=[f"{policy}-ranker" for policy in table["policy"]])
+    return _scored(table, came)
+
+
+def _corrected(p: pd.Series, calibration: Mapping, end: str) -> np.ndarray:
+    """Probabilities moved by the calibration's intercept; its slope is kept at the estimate."""
+    clipped = np.clip(p.to_numpy(dtype=float), 1e-9, 1 - 1e-9)
+    logit = np.log(clipped / (1 - clipped)) * float(calibration.get("slope", 1.0))
+    moved = logit + float(calibration.get(f"intercept{end}", calibration.get("intercept", 0.0)))
+    found = 1 / (1 + np.exp(-moved))
+    return found if calibration or not end else np.full(len(p), np.nan)
+
+
+def _responses(deliveries: pd.DataFrame, outcomes: pd.DataFrame, response: str, days: int, alpha: float) -> pd.DataFrame:
+    """Share of slots answered in time by policy, customers as units."""
+    first = outcomes.loc[outcomes["outcome_type"] == response].set_index("decision_id")["occurred_at"]
+    age = deliveries["decision_id"].map(first) - deliveries["delivered_at"]
+    hits = deliveries.assign(top=(age <= pd.Timedelta(days=days)).astype(float), below=1.0)
+    sums = hits.groupby(["policy", "customer_id"], observed=True)[["top", "below"]].sum().reset_index()
+    rows = [_rate(str(policy), own, alpha) for policy, own in sums.groupby("policy", observed=True)]
+    return pd.DataFrame(rows, columns=["policy", "observed", "observed_low", "observed_high", "n_seen"])
+
+
 def ledger(values: pd.DataFrame, observed: pd.DataFrame | None, *, metric: str, made_at: pd.Timestamp) -> pd.DataFrame:
     """Write one forecast a policy, with what came where the policy ran.
 
@@ -80,22 +129,28 @@ def ledger(values: pd.DataFrame, observed: pd.DataFrame | None, *, metric: str, 
     made = first.assign(
         forecast_id=[f"{policy}-{metric}" for policy in first["policy"]], metric=metric, made_at=made_at, forecast=first["value"],
     )
-    came = observed if observed is not None else pd.DataFrame(columns=["policy", "observed", "observed_low", "observed_high"])
+    return _scored(made, observed)
+
+
+def _scored(made: pd.DataFrame, observed: pd.DataFrame | None) -> pd.DataFrame:
+    """Put what came beside what was foretold."""
     numbers = ["observed", "observed_low", "observed_high"]
+    came = observed if observed is not None else pd.DataFrame(columns=["policy", *numbers])
     table = made.merge(came[["policy", *numbers]], on="policy", how="left", validate="one_to_one")
     table = table.astype(dict.fromkeys(numbers, "float64"))
-    overlap = (table["observed_high"] >= table["low"]) & (table["observed_low"] <= table["high"])
+    overlap = ((table["observed_high"] >= table["low"].fillna(table["forecast"]))
+               & (table["observed_low"] <= table["high"].fillna(table["forecast"])))
     return table.assign(is_inside=overlap.astype("boolean").where(table["observed"].notna()))[COLUMNS]
 
 
 def ledger_sentence(table: pd.DataFrame, values: pd.DataFrame) -> str:
     """Say what was foretold, what came, and what could not be foretold."""
-    refused = _refusals(values, set(table["policy"]))
+    refused = _refusals(values, set(table.loc[table["gate"] != "model", "policy"]))
     if table.empty:
         return refused or "Nothing was foretold: no log with known probabilities."
     parts = []
     for row in table.itertuples():
-        size = f"{row.policy}: {row.forecast:.3g} [{row.low:.3g}, {row.high:.3g}] foretold ({row.gate})"
+        size = f"{row.policy}, {row.metric}: {row.forecast:.3g} [{row.low:.3g}, {row.high:.3g}] foretold ({row.gate})"
         if pd.notna(row.observed):
             verb = "within reach of it" if row.is_inside else "outside of it"
             size += f", {row.observed:.3g} [{row.observed_low:.3g}, {row.observed_high:.3g}] came, {verb}"
@@ -105,7 +160,13 @@ def ledger_sentence(table: pd.DataFrame, values: pd.DataFrame) -> str:
 
 def _refusals(values: pd.DataFrame, foretold: set) -> str:
     other = sorted(set(values["policy"]) - foretold)
-    return f"Nothing is foretold for {', '.join(other)}: the log does not carry them." if other else ""
+    return f"From the log nothing is foretold for {', '.join(other)}: it does not carry them." if other else ""
+
+
+def together(*tables: pd.DataFrame) -> pd.DataFrame:
+    """Put ledgers under each other; an empty one adds nothing."""
+    kept = [table for table in tables if len(table)]
+    return pd.concat(kept, ignore_index=True) if kept else tables[0]
 
 
 def made_at(source: Mapping, logged_deliveries: pd.DataFrame | None) -> pd.Timestamp:

@@ -17,6 +17,7 @@ from reclib.experiments import verdict as verdicts
 from reclib.experiments.stats import statistics
 
 SCORE = ["metric", "arm", "role", "mean_control", "mean_arm", "effect", "effect_low", "effect_high", "lift", "p_adjusted", "finding"]
+WIDEST = 10.0
 
 
 @dataclass(frozen=True)
@@ -128,8 +129,12 @@ def score_sentence(reading: Reading) -> str:
 
 
 def forest(reading: Reading) -> pd.DataFrame:
-    """Relative effects in percent with Fieller's intervals and margins: label, role, finding, lift, lift_low, lift_high, margin."""
-    own = reading.readout[reading.readout["is_primary"]].dropna(subset=["lift_low", "lift_high"])
+    """Relative effects in percent with Fieller's intervals and margins; those wider than ten times the control are left out.
+
+    Returns:
+        label, role, finding, lift, lift_low, lift_high, margin.
+    """
+    own = reading.readout[reading.readout["is_primary"] & (reading.readout["lift_high"] - reading.readout["lift_low"] < WIDEST)]
     words, numbers = ["label", "role", "finding"], ["lift", "lift_low", "lift_high", "margin"]
     if own.empty:
         return pd.DataFrame(columns=words + numbers)
@@ -235,7 +240,7 @@ def over_time(answers: pd.DataFrame | None, units: pd.DataFrame | None, assignme
     start = assignments["assigned_at"].min()
     after = answers[(answers["event_type"] == "purchase") & (answers["occurred_at"] > start)]
     week = ((after["occurred_at"] - start) // pd.Timedelta(days=7)).astype("int64")
-    n_weeks = int(((answers["occurred_at"].max() - start) / pd.Timedelta(days=7)) + 1e-3) if len(after) else 0
+    n_weeks = int((answers["occurred_at"].max() - start) / pd.Timedelta(days=7) + 0.1) if len(after) else 0
     if n_weeks < 2:
         return pd.DataFrame(columns=columns)
     rows = pd.DataFrame({"customer_id": after["customer_id"], "period": week, "value": after["value"].fillna(0.0)})

@@ -16,6 +16,7 @@ from reclib.experiments.plan import Plan
 
 SHIP, HOLD, ROLLBACK, INVALID = "SHIP", "HOLD", "ROLLBACK", "INVALID"
 MONEY_NAMES = ("contribution", "profit", "net_revenue", "revenue", "spend", "sales")
+WIDEST = 10.0
 NEXT = {
     "units": "Repair the assignment: one row and one arm a customer, then read again.",
     "sample_ratio": "Find what loses customers of one arm, repair it and run the experiment anew; do not read this one.",
@@ -125,7 +126,7 @@ def metric_sentence(row: object, alpha: float) -> str:
     size = f"{report.number(row.effect)} {report.interval(row.effect_low, row.effect_high)} a customer"
     if row.kind == "ratio":
         size = size.removesuffix(" a customer")
-    if pd.notna(row.lift) and pd.notna(row.lift_low):
+    if pd.notna(row.lift) and row.lift_high - row.lift_low < WIDEST:
         size += f" ({report.percent(row.lift)}, between {report.percent(row.lift_low)} and {report.percent(row.lift_high)})"
     words = {
         "better": "is better by", "worse": "is worse by", "not shown": "did not move beyond chance:",
