@@ -7,6 +7,7 @@ import numpy as np
 from reclib.sources.storefront.world import N_TASTES, World
 
 _USUAL = np.float32(1.1)
+_LOG_SEEN = np.log1p(np.arange(256)).astype(np.float32)
 
 
 def parts(world: World, day: int, customers: np.ndarray, items: np.ndarray) -> dict[str, np.ndarray]:
@@ -47,7 +48,7 @@ def fatigue(world: World, state: object, customers: np.ndarray, items: np.ndarra
     """What being shown the same item again takes from the utility of a click."""
     if not world.config.dynamic:
         return np.zeros(items.shape, dtype=np.float32)
-    return np.float32(world.config.fatigue) * np.log1p(state.seen[customers[:, None], items].astype(np.float32))
+    return np.float32(world.config.fatigue) * _LOG_SEEN[state.seen[customers[:, None], items]]
 
 
 def memory(world: World, state: object, customers: np.ndarray, items: np.ndarray) -> np.ndarray:
@@ -74,8 +75,8 @@ def buy_logit(world: World, intent: np.ndarray, utility_and_habit: np.ndarray, i
 
 
 def sigmoid(logit: np.ndarray) -> np.ndarray:
-    """The logistic function."""
-    return 1.0 / (1.0 + np.exp(-logit))
+    """The logistic function, in double precision: single precision differs between processors."""
+    return 1.0 / (1.0 + np.exp(-np.asarray(logit, dtype=np.float64)))
 
 
 def _dot(left: np.ndarray, right: np.ndarray) -> np.ndarray:

@@ -105,7 +105,7 @@ def build(config: Storefront, *, price_factor: np.ndarray | None = None) -> Worl
     mass = np.concatenate([[0.0], np.cumsum(items.weight[by_category])])
     start = np.concatenate([[0], np.cumsum(counts)])
     category_mass = mass[start[1:]] - mass[start[:-1]]
-    browsing = np.exp(0.8 * customers.affinity) * np.sqrt(category_mass)
+    browsing = np.exp(0.8 * customers.affinity.astype(np.float64)) * np.sqrt(category_mass)
     browsing = np.cumsum(browsing, axis=1)
     factor = np.ones(config.n_items) if price_factor is None else np.asarray(price_factor, dtype=float)
     return World(
