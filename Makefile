@@ -13,7 +13,8 @@ run: .venv/.done
 # committed outputs are those of a first run, which has none before it.
 test: export OMP_NUM_THREADS = 1
 test: export OPENBLAS_NUM_THREADS = 1
-test: export PYTHONWARNINGS = error
+# ipykernel raises a PendingDeprecationWarning of its own at each shutdown.
+test: export PYTHONWARNINGS = error,ignore::PendingDeprecationWarning
 test: .venv/.done browser
 	rm -rf $(REPORTS)
 	$(BIN)/reclib run --jobs $(JOBS) --run-id default --reports $(REPORTS)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import graphlib
-import os
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -145,10 +144,7 @@ def _execute(plan: Plan, notebook: Notebook, fingerprint: str) -> dict:
 
 
 def _environment(plan: Plan) -> dict[str, str]:
-    return {
-        "RECLIB_REPORTS": str(plan.reports), "RECLIB_RUN": plan.run_id,
-        "PYTHONWARNINGS": os.environ.get("PYTHONWARNINGS", "default"),
-    }
+    return {"RECLIB_REPORTS": str(plan.reports), "RECLIB_RUN": plan.run_id}
 
 
 def _record(plan: Plan, notebook: Notebook, status: str, **extra: object) -> dict:
