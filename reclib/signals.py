@@ -238,7 +238,8 @@ def weights_sentence(table: pd.DataFrame) -> str:
 def decay_sentence(half_life_days: float) -> str:
     """Say what is left of an event after a month and after a year."""
     month, year = (100 * 2 ** (-days / half_life_days) for days in (30, 365))
-    return f"With a half-life of {half_life_days:g} days an event keeps {month:.0f} % of its weight after a month and {year:.2g} % after a year."
+    return (f"With a half-life of {half_life_days:g} days an event keeps {month:.0f} % of its weight after a month "
+            f"and {year:.2g} % after a year.")
 
 
 def ratings_sentence(ratings: pd.DataFrame, events: pd.DataFrame, *, scale: tuple[float, float]) -> str:
@@ -275,11 +276,14 @@ def customers_sentence(signals: pd.DataFrame) -> str:
 def context_sentence(context: pd.DataFrame) -> str:
     """Name the strongest weekday and, where it is known, the channels."""
     days = context.groupby("weekday")["share"].sum()
-    text = f"{WEEKDAYS[int(days.idxmax())]} takes {100 * days.max():.0f} % of the responses, {WEEKDAYS[int(days.idxmin())]} {100 * days.min():.0f} %"
+    text = (f"{WEEKDAYS[int(days.idxmax())]} takes {100 * days.max():.0f} % of the responses, "
+            f"{WEEKDAYS[int(days.idxmin())]} {100 * days.min():.0f} %")
     if "channel" not in context:
         return text + "; the source does not say through which channel."
     channels = context.groupby("channel", observed=True)["share"].sum().sort_values(ascending=False)
-    return text + f"; {channels.index[0]} is the strongest of {len(channels)} channel{'s' * (len(channels) > 1)} with {100 * channels.iloc[0]:.0f} %."
+    if len(channels) == 1:
+        return text + f"; all came through {channels.index[0]}."
+    return text + f"; {channels.index[0]} is the strongest of {len(channels)} channels with {100 * channels.iloc[0]:.0f} %."
 
 
 def inventory_sentence(stock: pd.DataFrame | None, *, short_days: float = 7.0) -> str:

@@ -260,7 +260,8 @@ def test_an_earlier_as_of_makes_a_training_window(shop):
     events, items, customers = shop
     cut = AS_OF - pd.Timedelta(days=60)
     early = generate.generate_all(events, items, customers, as_of=cut, n_candidates=6)
-    pd.testing.assert_frame_equal(early, generate.generate_all(events[events["occurred_at"] <= cut], items, customers, as_of=cut, n_candidates=6))
+    known = events[events["occurred_at"] <= cut]
+    pd.testing.assert_frame_equal(early, generate.generate_all(known, items, customers, as_of=cut, n_candidates=6))
 
 
 def test_the_split_judges_later_pairs_of_known_customers_and_tells_the_tasks_apart():
@@ -268,6 +269,15 @@ def test_the_split_judges_later_pairs_of_known_customers_and_tells_the_tasks_apa
     split = evaluate.split(events, as_of=AS_OF, holdout_days=28)
     assert split.truth.values.tolist() == [["ann", "x", False], ["ann", "z", True]]
     assert len(split.learn) == 2 and "1 customers without a history" in split.sentence
+    assert split.cold.values.tolist() == [["bob", "x"]]
+
+
+def test_a_random_split_takes_whole_pairs_out(shop):
+    events = shop[0]
+    split = evaluate.random_split(events, as_of=AS_OF, rng=np.random.default_rng(1))
+    known = split.learn[["customer_id", "item_id"]].drop_duplicates()
+    assert split.truth.merge(known, on=["customer_id", "item_id"]).empty and split.truth["is_new"].all()
+    assert len(split.truth) == pytest.approx(0.2 * len(events[["customer_id", "item_id"]].drop_duplicates()), rel=0.2)
 
 
 def test_a_holdout_table_is_taken_as_it_is():
@@ -292,7 +302,8 @@ def films():
 
 
 def as_events(rows):
-    return log(rows[["customer_id", "item_id"]].assign(age=1.0).itertuples(index=False), "rating").assign(value=rows["value"].to_numpy(float))
+    events = log(rows[["customer_id", "item_id"]].assign(age=1.0).itertuples(index=False), "rating")
+    return events.assign(value=rows["value"].to_numpy(float))
 
 
 @pytest.mark.parametrize("algorithm, folds, expected, tolerance", [

@@ -25,12 +25,14 @@ class Split:
         cut: last moment that may be learnt from.
         learn: events up to the cut.
         truth: `customer_id`, `item_id`, `is_new` of the pairs to be found; customers of both parts only.
+        cold: `customer_id`, `item_id` of the pairs of customers without a history.
         sentence: says where the cut is and how many pairs and customers are judged.
     """
 
     cut: pd.Timestamp
     learn: pd.DataFrame
     truth: pd.DataFrame
+    cold: pd.DataFrame
     sentence: str
 
 
@@ -56,25 +58,56 @@ def split(events: pd.DataFrame, *, as_of: pd.Timestamp, holdout: pd.DataFrame | 
     is_short = span < 4 * holdout_days * DAY
     cut = as_of - (SHORT_SHARE * span if is_short else holdout_days * DAY)
     is_after = (known["occurred_at"] > cut).to_numpy()
-    later = responses[(responses["occurred_at"] > cut).to_numpy()]
-    if response == "rating":
-        low, high = responses["value"].min(), responses["value"].max()
-        later = later[(later["value"] >= low + LIKED_FROM * (high - low)).to_numpy()]
+    liked = _liked(responses)
+    later = liked[(liked["occurred_at"] > cut).to_numpy()]
     about = f"the last {(as_of - cut) / DAY:.0f} days" + (" (a fifth of a short log)" if is_short else "")
     return _split(cut, known[~is_after], responses[(responses["occurred_at"] <= cut).to_numpy()], later, about)
 
 
 def _split(cut: pd.Timestamp, learn: pd.DataFrame, before: pd.DataFrame, later: pd.DataFrame, about: str) -> Split:
-    pairs = later[["customer_id", "item_id"]].drop_duplicates()
-    pairs = pairs[pairs["customer_id"].isin(learn["customer_id"].unique())]
+    pairs = later[["customer_id", "item_id"]].drop_duplicates().sort_values(["customer_id", "item_id"])
+    is_warm = pairs["customer_id"].isin(learn["customer_id"].unique()).to_numpy()
     had = before[["customer_id", "item_id"]].drop_duplicates()
-    truth = pairs.merge(had.assign(is_new=False), on=["customer_id", "item_id"], how="left", validate="one_to_one")
-    truth = truth.assign(is_new=truth["is_new"].isna()).sort_values(["customer_id", "item_id"], ignore_index=True)
-    n_cold = later["customer_id"].nunique() - truth["customer_id"].nunique()
+    truth = pairs[is_warm].merge(had.assign(is_new=False), on=["customer_id", "item_id"], how="left", validate="one_to_one")
+    truth, cold = truth.assign(is_new=truth["is_new"].isna()), pairs[~is_warm].reset_index(drop=True)
+    n_cold = cold["customer_id"].nunique()
     sentence = (f"Judged on {about}: {len(truth):,} pairs of {truth['customer_id'].nunique():,} customers with a history, "
                 f"{100 * truth['is_new'].mean() if len(truth) else 0:.0f} % of them new to the customer; "
-                f"{n_cold:,} customers without a history are left to the fallback.")
-    return Split(cut, learn, truth, sentence)
+                f"{n_cold:,} customers without a history are judged apart.")
+    return Split(cut, learn, truth, cold, sentence)
+
+
+def random_split(events: pd.DataFrame, *, as_of: pd.Timestamp, rng: np.random.Generator, share: float = SHORT_SHARE) -> Split:
+    """Keep a random share of the pairs for judging, whatever their time: what a time split is to be compared with.
+
+    All events of a kept pair are taken out, so every pair to be found is new to its customer.
+    """
+    whole = split(events, as_of=as_of, holdout=events.head(0))
+    responses = _responses(whole.learn)
+    pairs = responses[["customer_id", "item_id"]].drop_duplicates().sort_values(["customer_id", "item_id"], ignore_index=True)
+    kept = pairs[rng.random(len(pairs)) < share].assign(is_kept=True)
+    marked = whole.learn[["customer_id", "item_id"]].merge(kept, on=["customer_id", "item_id"], how="left", validate="many_to_one")
+    learn = whole.learn[marked["is_kept"].isna().to_numpy()]
+    liked = _liked(responses).merge(kept, on=["customer_id", "item_id"], validate="many_to_one")
+    return _split(as_of, learn, _responses(learn), liked, f"a random {100 * share:.0f} % of the pairs")
+
+
+def served(events: pd.DataFrame, customers: pd.DataFrame | None) -> pd.DataFrame:
+    """The customers whom candidates are made for: the customers table, or everybody in the events."""
+    return pd.DataFrame({"customer_id": events["customer_id"].unique()}) if customers is None else customers
+
+
+def _responses(events: pd.DataFrame) -> pd.DataFrame:
+    response = next(kind for kind in RESPONSES if (events["event_type"] == kind).any())
+    return events[(events["event_type"] == response).to_numpy()]
+
+
+def _liked(responses: pd.DataFrame) -> pd.DataFrame:
+    """Responses that count as liked: all, but ratings only from three quarters up the scale."""
+    if responses.empty or (responses["event_type"] != "rating").any():
+        return responses
+    low, high = responses["value"].min(), responses["value"].max()
+    return responses[(responses["value"] >= low + LIKED_FROM * (high - low)).to_numpy()]
 
 
 def ranked_lists(candidates: pd.DataFrame) -> pd.DataFrame:

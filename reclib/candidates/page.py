@@ -6,13 +6,14 @@ import numpy as np
 import pandas as pd
 
 from reclib import metrics
-from reclib.candidates.evaluate import TASKS, Split, per_customer, lists
+from reclib.candidates.evaluate import TASKS, Split, lists, per_customer, random_split
 from reclib.candidates.factors import SurpriseFactors
-from reclib.candidates.generate import BIG_PAIRS, Generated, fallback_customers
-from reclib.candidates.history import History
+from reclib.candidates.generate import BIG_PAIRS, Generated, default_sources, eligible_items, fallback_customers
+from reclib.candidates.history import History, learn
 from reclib.report import interval, number, percent
 
 ON_RATINGS = "surprise_svd_on_grades"
+CONTEST = ("popular_lately", "ease", "item_neighbours")
 
 
 def sources_sentence(generated: Generated) -> str:
@@ -105,6 +106,68 @@ def fallback_table(candidates: pd.DataFrame, sources: pd.DataFrame) -> pd.DataFr
     counts = counts.assign(who=np.where(counts["customer_id"].map(is_cold), "no history", "known"))
     table = counts.groupby(["who", "source"], as_index=False).agg(n_customers=("customer_id", "size"), n_a_customer=("n", "mean"))
     return table.sort_values(["who", "n_customers", "source"], ascending=[True, False, True], ignore_index=True)
+
+
+def cold_table(generated: Generated, split: Split, *, k: int, n_candidates: int, rng: np.random.Generator) -> pd.DataFrame:
+    """What customers with and without a history get: recall and NDCG of the merge, with intervals.
+
+    Returns:
+        `who`, `metric`, `k`, `value`, `low`, `high`, `n_customers`.
+    """
+    listed = lists(generated.offers.head(0), generated.candidates)
+    rows = []
+    for who, truth in (("with a history", split.truth), ("without a history", split.cold)):
+        for (_, metric, depth), values in per_customer(listed, truth, k=k, n_candidates=n_candidates).items():
+            rows.append({"who": who, "metric": metric, "k": depth} | metrics.mean_interval(values, rng=rng))
+    return pd.DataFrame(rows)
+
+
+def cold_sentence(table: pd.DataFrame) -> str:
+    """Say whether strangers are served worse than the known."""
+    recall = table[table["metric"] == "recall"].set_index("who")
+    warm, cold = recall.loc["with a history"], recall.loc["without a history"]
+    if cold["n_customers"] < 2 or warm["n_customers"] < 2:
+        return f"{cold['n_customers']:,} customers without a history took something in the held-out days: too few to judge the fallback on."
+    text = (f"Within {cold['k']} items the fallback holds {percent(cold['value'])} {_interval(cold)} of what {cold['n_customers']:,} strangers "
+            f"took; customers with a history get {percent(warm['value'])} {_interval(warm)}")
+    if cold["low"] <= warm["high"] and warm["low"] <= cold["high"]:
+        return text + ": the intervals overlap."
+    return text + (", more than strangers." if warm["value"] > cold["value"] else ", less than strangers.")
+
+
+def split_contest(events: pd.DataFrame, items: pd.DataFrame | None, *, by_time: Split, as_of: pd.Timestamp, k: int,
+                  rng: np.random.Generator) -> pd.DataFrame:
+    """Judge popular lately, EASE and item neighbours on what is new, by a split in time and by a random one.
+
+    Returns:
+        `source`, `by_time`, `time_low`, `time_high`, `at_random`, `random_low`, `random_high`: NDCG at `k`.
+    """
+    rows = []
+    for name, split in (("time", by_time), ("random", random_split(events, as_of=as_of, rng=rng))):
+        history = learn(split.learn, items, None, as_of=split.cut)
+        eligible, truth = eligible_items(history, items), split.truth[split.truth["is_new"]]
+        for source in default_sources(history):
+            if source.name in CONTEST:
+                offers = source.fit(history).generate(history.customers, n=k, eligible=eligible)
+                values = metrics.ndcg_at_k(offers.rename(columns={"source_rank": "rank"}), truth, k=k)
+                rows.append({"source": source.name, "split": name} | metrics.mean_interval(values, rng=rng))
+    table = pd.DataFrame(rows).pivot(index="source", columns="split", values=["value", "low", "high"])
+    columns = {"by_time": ("value", "time"), "time_low": ("low", "time"), "time_high": ("high", "time"),
+               "at_random": ("value", "random"), "random_low": ("low", "random"), "random_high": ("high", "random")}
+    return pd.DataFrame({name: table[column].astype(float) for name, column in columns.items()}).reset_index()
+
+
+def split_sentence(table: pd.DataFrame, *, k: int) -> str:
+    """Say whether the two splits crown the same winner."""
+    if table[["by_time", "at_random"]].isna().all().any():
+        return "One of the two splits holds nothing that is new to a customer, so they cannot be compared."
+    ordered = table.set_index("source")
+    time, random = ordered["by_time"].idxmax(), ordered["at_random"].idxmax()
+    text = f"By time, {time} is first (NDCG@{k} {number(ordered.loc[time, 'by_time'])})"
+    if time == random:
+        return text + f", and at random too ({number(ordered.loc[time, 'at_random'])}): here both splits crown the same source."
+    return (text + f"; at random, {random} ({number(ordered.loc[random, 'at_random'])}, by time {number(ordered.loc[random, 'by_time'])}): "
+            "a random split lets a source learn from the future and would have crowned another winner.")
 
 
 def rating_prediction(history: History, split: Split, listed: Generated, *, k: int, n_candidates: int, eligible: pd.Index,
