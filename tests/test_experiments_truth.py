@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reclib.experiments import calibration, effects, power, readout, segments, sequential, stats, trust
+from reclib.experiments import (
+    calibration,
+    effects,
+    power,
+    readout,
+    segments,
+    sequential,
+    stats,
+    trust,
+)
 from reclib.experiments.plan import parse
 
 DATA = Path(os.environ.get("RECLIB_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))

@@ -16,7 +16,13 @@ from reclib import offpolicy
 from reclib.experiments import effects, power, sequential, srm
 from reclib.experiments.plan import Metric, Plan
 from reclib.experiments.readout import adjusted, rows_of
-from reclib.experiments.stats import MetricStats, Moments, combine, grouped_moments, moments_of
+from reclib.experiments.stats import (
+    MetricStats,
+    Moments,
+    combine,
+    grouped_moments,
+    moments_of,
+)
 from reclib.experiments.verdict import ROLLBACK, SHIP, decide_arm
 
 N_VALUES = 4_000_000
@@ -324,8 +330,8 @@ def relabelled(values: np.ndarray, n_simulations: int, rng: np.random.Generator,
     for _ in range(n_simulations):
         moments = grouped_moments(values[:, None], rng.permutation(codes), 2)
         one = effects.compare(effects.mean_estimate(moments[1]), effects.mean_estimate(moments[0]), alpha=alpha)
-        for name in found:
-            found[name].append(float(one[name]))
+        for name, drawn in found.items():
+            drawn.append(float(one[name]))
     return {name: np.array(each) for name, each in found.items()}
 
 

@@ -148,7 +148,7 @@ def _sums(metric: Metric, variables: list[_Variable], cap: float | None) -> dict
 def _stats(metric: Metric, arms: tuple[str, ...], rows: dict[str, dict], variables: list[_Variable], cap: float | None,
            names: tuple[str, ...]) -> MetricStats:
     sums = _sums(metric, variables, cap)
-    get = lambda label: np.array([float(rows.get(arm, {}).get(sums[label]) or 0.0) for arm in arms])  # noqa: E731
+    get = lambda label: np.array([float(rows.get(arm, {}).get(sums[label]) or 0.0) for arm in arms])
     size = len(variables)
     n = get("n")
     with np.errstate(divide="ignore", invalid="ignore"):
