@@ -290,7 +290,7 @@ RANDOM_RULES = text_of(
     "id: PIN, kind: pin, item_id: i0, position: 2", "id: NEW, kind: boost, times: 2, when: {field: is_own, op: '==', value: true}")
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(catalogues())
 def test_no_slate_breaks_a_hard_rule_states_partition_and_the_funnel_reconciles(world):
     items, ranked, k = world

@@ -24,7 +24,7 @@ from reclib.rules.register import (Boost, Budget, Diversity, MarginFloor, MinExp
 
 FILL = 1e-6
 PIN_BONUS = 3.0
-MMR_DEPTH = 24
+MMR_EXTRA = 8
 STATES = ("filtered", "capped", "lost_to_allocation", "below_cut", "shown")
 
 
@@ -154,7 +154,8 @@ def decide(ranked: pd.DataFrame, case: Case, *, policies: list[str] | None = Non
     return plans
 
 
-def draft_of(ranked: pd.DataFrame, case: Case, policy: str, *, without: str | None = None) -> Plan:
+def draft_of(ranked: pd.DataFrame, case: Case, policy: str, *, without: str | None = None,
+             columns: dict[str, np.ndarray] | None = None) -> Plan:
     """Everything of a plan but the slates: filters, levers, penalties and the problem to allocate.
 
     Args:
@@ -162,9 +163,10 @@ def draft_of(ranked: pd.DataFrame, case: Case, policy: str, *, without: str | No
         case: made by `prepare`.
         policy: its name.
         without: a rule to leave out.
+        columns: what `aligned` made of the same rows, where many drafts are made of them.
     """
     rules = [rule for rule in case.live(policy) if rule.id != without]
-    columns = _aligned(ranked, case)
+    columns = dict(aligned(ranked, case) if columns is None else columns)
     by_ranking = columns.pop("is_ranked")
     is_ranked = by_ranking | _any(case, [rule for rule in rules if isinstance(rule, Pin)])
     first = _first_refusal(case, rules, is_ranked)
@@ -225,7 +227,7 @@ def _concerns(rule: Rule, policy: str) -> bool:
     return rule.policies is None or policy in rule.policies
 
 
-def _aligned(ranked: pd.DataFrame, case: Case) -> dict[str, np.ndarray]:
+def aligned(ranked: pd.DataFrame, case: Case) -> dict[str, np.ndarray]:
     """Columns of one policy's ranking in the order of the case's pairs; pairs that it lacks rank last, worth nothing."""
     key = case.world.code_customers(ranked["customer_id"]).astype("int64") * len(case.world.items)
     at = np.searchsorted(case.key, key + case.world.code_items(ranked["item_id"]))
@@ -318,7 +320,7 @@ def _penalty(case: Case, rules: list[Rule], score: np.ndarray) -> np.ndarray:
     total = np.zeros(framed.item.shape)
     for rule in mmr:
         features = np.column_stack([groups(case.world, name) for name in rule.fields])
-        total += slates.mmr_penalty(framed.item, framed.value, features, weight=rule.weight, depth=max(MMR_DEPTH, case.k))
+        total += slates.mmr_penalty(framed.item, framed.value, features, weight=rule.weight, depth=case.k + MMR_EXTRA)
     return np.round(framed.of_pairs(total), 6)
 
 
@@ -352,7 +354,7 @@ def _problem(case: Case, rules: list[Rule], score: np.ndarray, p_response: np.nd
     return allocation.from_pairs(
         case.pairs.customer, case.pairs.item, value, k=case.k, n_customers=len(case.world.customers),
         n_items=len(case.world.items), response=p_response, stock=_capacity(case, rules),
-        quotas=tuple(quota for rule in rules if (quota := _quota(case.world, rule))),
+        quotas=tuple(quota for rule in rules if (quota := quota_of(case.world, rule))),
         rows=tuple(row for rule in rules if (row := _row(case.world, rule, n_slots))))
 
 
@@ -367,7 +369,8 @@ def _capacity(case: Case, rules: list[Rule]) -> np.ndarray:
     return capacity
 
 
-def _quota(world: World, rule: Rule) -> allocation.Quota | None:
+def quota_of(world: World, rule: Rule) -> allocation.Quota | None:
+    """The quota that a rule sets within a slate, or None where it sets none."""
     if isinstance(rule, SlateQuota):
         group = np.where(members(world, rule.when), groups(world, rule.field), -1)
         return allocation.Quota(rule.id, group, rule.max)

@@ -12,6 +12,9 @@ from reclib.rules import slates
 from reclib.rules.decide import Case, Plan, groups, reduced
 
 
+N_STEPS = 7
+
+
 class Desk:
     """A sample of customers, ready to be decided again in a moment at tonight's prices of the shared limits.
 
@@ -35,19 +38,44 @@ class Desk:
         self._groups = groups(case.world, "category") if not fields_of.fault(case.world, "category") else None
         if self._groups is not None:
             self.controls["most_of_a_category"] = (1, case.k, 1, min(2, case.k))
+        if not self.controls:
+            self.controls["slots"] = (1, case.k, 1, case.k)
         self._base = self._decided(**{name: control[3] for name, control in self.controls.items()})
 
     def draw(self, **values: float) -> tuple[Figure, str]:
-        """Decide the sample again under these thresholds; draw value, fill and variety beside the start."""
+        """Decide the sample again under these thresholds, and along the first threshold with the others held.
+
+        Returns:
+            The figure (left: value and filled slots along the first threshold; right: where the sliders stand) and its
+            alternative text.
+        """
+        first, (low, high, _, _) = next(iter(self.controls.items()))
+        steps = np.unique(np.round(np.linspace(low, high, N_STEPS), 3)) if high <= 1 else np.unique(np.linspace(low, high, N_STEPS).round())
+        path = [self._shares(**(values | {first: float(step)})) for step in steps]
+        now = self._shares(**values)
+        fig, (left, right) = plots.plt.subplots(1, 2, figsize=(8.4, 3.0), layout="constrained")
+        for place, name in enumerate(("value", "filled slots")):
+            left.plot(steps, [100 * shares[name] for shares in path], color=plots.PALETTE[place], marker=plots.MARKERS[place],
+                      markersize=4, label=name)
+        left.axvline(values[first], color=plots.GREY, linewidth=1, linestyle="--")
+        left.set(title="Along the first threshold", xlabel=first.replace("_", " "), ylabel="of the start (%)", ylim=(0, None))
+        left.legend(frameon=False)
+        names = list(now)[::-1]
+        right.barh(names, [100 * now[name] for name in names], color=plots.PALETTE[0], height=0.6)
+        right.axvline(100, color=plots.GREY, linewidth=1)
+        right.set(title="Where the thresholds stand", xlabel="of the start (%)")
+        right.grid(axis="y", visible=False)
+        return fig, self._said(values, now, first, steps, path)
+
+    def _shares(self, **values: float) -> dict[str, float]:
         now = self._decided(**values)
-        shares = {name: now[name] / self._base[name] if self._base[name] else 0.0 for name in now}
-        fig, axes = plots.figure(title="The sample's slates under these thresholds", x="of the start (%)", y="", height=2.6)
-        names = list(shares)[::-1]
-        axes.barh(names, [100 * shares[name] for name in names], color=plots.PALETTE[0], height=0.6)
-        axes.axvline(100, color=plots.GREY, linewidth=1)
-        axes.grid(axis="y", visible=False)
-        said = ", ".join(f"{name} {percent(shares[name])}" for name in shares)
-        return fig, f"Of the start, the sample keeps: {said}."
+        return {name: now[name] / self._base[name] if self._base[name] else 0.0 for name in now}
+
+    def _said(self, values: dict[str, float], now: dict[str, float], first: str, steps: np.ndarray, path: list[dict]) -> str:
+        kept = ", ".join(f"{name} {percent(now[name])}" for name in now)
+        at = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in values.items())
+        return (f"With {at} the sample keeps of the start: {kept}. With {first.replace('_', ' ')} at {steps[-1]:g} it would keep "
+                f"{percent(path[-1]['value'])} of its value and {percent(path[-1]['filled slots'])} of its slots.")
 
     def _decided(self, **values: float) -> dict[str, float]:
         score = self._net
@@ -58,7 +86,7 @@ class Desk:
                   or not np.array_equal(quota.group, self._groups)]
         if self._groups is not None:
             quotas.append(_Quota(self._groups, int(values["most_of_a_category"])))
-        shown = slates.greedy(self._item, score, tuple(quotas), self._k) > 0
+        shown = slates.greedy(self._item, score, tuple(quotas), int(values.get("slots", self._k))) > 0
         return {"value": float(self._worth[shown].sum()), "filled slots": float(shown.sum()),
                 "different items": float(len(np.unique(self._item[shown]))),
                 "paid to shared limits": float(self._price[shown].sum())}

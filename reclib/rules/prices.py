@@ -4,9 +4,10 @@
     first_in   V(no rules) - V(r alone): what r alone would cost
     total      V(no rules) - V(all rules); what the drop-ones leave of it is the interaction, and it is printed
 
-All are differences on one common sample of customers, so sampling noise cancels; `resolution` is the sum of both
-gaps to the certified bound, and a price below it is not told apart from nothing. The value is the model's, for tonight: a rule
-that keeps trust or stock for tomorrow looks dearer here than it is.
+All are differences on one common sample of customers, so sampling noise mostly cancels. Filters, quotas and shared limits
+are priced by certified bounds from warm prices; boosts, diversity and pins, which bend the score itself, by what the
+slates found are worth before they bend it. A price below its `resolution` is not told apart from nothing. The value is
+the model's, for tonight: a rule that keeps trust or stock for tomorrow looks dearer here than it is.
 """
 
 from __future__ import annotations
@@ -16,10 +17,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from reclib.rules.decide import Case, Plan, allocate, draft_of
+from reclib.allocation.pricing import PriceList
+from reclib.allocation.pricing import price_rules as price_variants
+from reclib.allocation.problem import Problem
+from reclib.rules.decide import Case, Plan, aligned, allocate, draft_of, quota_of
 from reclib.rules.outcomes import reasons
 from reclib.rules.pairs import Pairs
-from reclib.rules.register import Rule, Stock
+from reclib.rules.register import Boost, Diversity, Pin, Rule, SlateQuota, Stock
+
+ALL_LIFTED = "all rules lifted"
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,7 @@ class Priced:
     n_customers: int
 
 
-def price_rules(ranked: pd.DataFrame, case: Case, policy: str, *, n_sample: int = 600, seed: int = 0) -> Priced:
+def price_rules(ranked: pd.DataFrame, case: Case, policy: str, *, n_sample: int = 2000, seed: int = 0) -> Priced:
     """Price every live rule of a policy by lifting it alone, and by holding it alone.
 
     Args:
@@ -49,22 +55,82 @@ def price_rules(ranked: pd.DataFrame, case: Case, policy: str, *, n_sample: int 
         n_sample: customers of the common sample; limits are scaled by its share.
         seed: random seed of the sample.
     """
-    own = ranked[ranked["policy"] == policy]
+    bench = _bench(ranked, case, policy, n_sample, seed)
+    levers = [rule for rule in bench.live if _is_lever(rule)]
+    plain = [rule for rule in bench.live if not _is_lever(rule)]
+    lifted = price_variants(bench.problem(bench.live), {rule.id: bench.problem(bench.without(rule)) for rule in plain}
+                            | {ALL_LIFTED: bench.problem(levers)}, seed=seed)
+    alone = price_variants(bench.problem(levers), {rule.id: bench.problem([*levers, rule]) for rule in plain}, seed=seed)
+    table = _priced_plain(lifted, alone, bench.grown)
+    bent = _priced_levers(bench, levers)
+    table = pd.concat([table, bent], ignore_index=True) if len(bent) else table
+    total = bench.grown * float(lifted.table.set_index("variant").at[ALL_LIFTED, "change"])
+    total = round(total + float(bent["drop_one_value"].sum()), 4)
+    return Priced(table, total, round(total - float(table["drop_one_value"].sum()), 4), len(bench.rows))
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """A sample of customers on which rules are put on and off."""
+
+    case: Case
+    columns: dict[str, np.ndarray]
+    rows: np.ndarray
+    policy: str
+    live: list[Rule]
+    grown: float
+
+    def without(self, rule: Rule) -> list[Rule]:
+        return [other for other in self.live if other.id != rule.id]
+
+    def draft(self, rules: list[Rule]) -> Plan:
+        return draft_of(pd.DataFrame(), replace(self.case, rules=rules), self.policy, columns=self.columns)
+
+    def problem(self, rules: list[Rule]) -> Problem:
+        return self.draft(rules).problem.of_customers(self.rows)
+
+    def worth(self, rules: list[Rule]) -> tuple[float, float]:
+        """What the slates found are worth by the priority as ranked, and how far they may be from the best."""
+        draft = self.draft(rules)
+        found = allocate(draft.problem.of_customers(self.rows))
+        table = np.zeros(draft.problem.item.shape)
+        table[draft.problem.pair_row, draft.problem.pair_column] = draft.priority
+        return float(np.round(table[self.rows][found.position > 0], 6).sum()), found.bound - found.value
+
+
+def _bench(ranked: pd.DataFrame, case: Case, policy: str, n_sample: int, seed: int) -> _Bench:
     part, rows = _sample(case, n_sample, seed)
-    some = own[own["customer_id"].isin(case.world.customers["customer_id"].to_numpy()[rows])]
-    grown = len(case.world.customers) / max(len(rows), 1)
-    live = part.live(policy)
-    base, none = _value(some, part, policy, rows, live), _value(some, part, policy, rows, [])
-    lines = []
-    for rule in live:
-        without = _value(some, part, policy, rows, [other for other in live if other.id != rule.id])
-        alone = _value(some, part, policy, rows, [rule])
-        lines.append({"rule_id": rule.id, "drop_one_value": grown * (without[0] - base[0]),
-                      "first_in_value": grown * (none[0] - alone[0]), "resolution": grown * (without[1] + base[1])})
-    table = pd.DataFrame(lines, columns=["rule_id", "drop_one_value", "first_in_value", "resolution"])
-    table = table.assign(**{name: table[name].astype("float64").round(4) + 0.0 for name in table.columns[1:]})
-    total = round(grown * (none[0] - base[0]), 4)
-    return Priced(table, total, round(total - float(table["drop_one_value"].sum()), 4), len(rows))
+    own = ranked[(ranked["policy"] == policy)
+                 & ranked["customer_id"].isin(case.world.customers["customer_id"].to_numpy()[rows])]
+    return _Bench(part, aligned(own, part), rows, policy, part.live(policy), len(case.world.customers) / max(len(rows), 1))
+
+
+def _is_lever(rule: Rule) -> bool:
+    return isinstance(rule, (Boost, Pin)) or isinstance(rule, Diversity) and rule.method == "mmr"
+
+
+def _priced_plain(lifted: PriceList, alone: PriceList, grown: float) -> pd.DataFrame:
+    gain, cost = lifted.table.set_index("variant").drop(index=ALL_LIFTED), alone.table.set_index("variant")
+    made = pd.DataFrame({
+        "rule_id": gain.index.astype("str"), "drop_one_value": (grown * gain["change"]).to_numpy(),
+        "first_in_value": (-grown * cost["change"]).to_numpy(), "resolution": (grown * gain["resolution"]).to_numpy()})
+    return _rounded(made)
+
+
+def _priced_levers(bench: _Bench, levers: list[Rule]) -> pd.DataFrame:
+    if not levers:
+        return pd.DataFrame(columns=["rule_id", "drop_one_value", "first_in_value", "resolution"])
+    base, none = bench.worth(bench.live), bench.worth([])
+    rows = []
+    for rule in levers:
+        without, alone = bench.worth(bench.without(rule)), bench.worth([rule])
+        rows.append({"rule_id": rule.id, "drop_one_value": bench.grown * (without[0] - base[0]),
+                     "first_in_value": bench.grown * (none[0] - alone[0]), "resolution": bench.grown * (without[1] + base[1])})
+    return _rounded(pd.DataFrame(rows))
+
+
+def _rounded(table: pd.DataFrame) -> pd.DataFrame:
+    return table.assign(**{name: table[name].astype("float64").round(4) + 0.0 for name in table.columns[1:]})
 
 
 def rule_prices(case: Case, plans: dict[str, Plan], *, priced: dict[str, Priced], unit: dict[str, str]) -> pd.DataFrame:
@@ -96,13 +162,24 @@ def _policy_rows(case: Case, plan: Plan, priced: Priced | None, unit: str) -> pd
             line |= {"n_removed": int(listed.at[rule.id, "n_first"]), "n_refused": int(listed.at[rule.id, "n_refused"]),
                      "n_alone": int(listed.at[rule.id, "n_alone"]), "n_held_back": int(listed.at[rule.id, "n_held_back"])}
         else:
-            mine = case.refused.get(rule.id, np.zeros(len(case.pairs), dtype=bool))
-            line |= {"n_removed": 0, "n_refused": int((mine & plan.is_ranked).sum()), "n_alone": 0, "n_held_back": 0}
+            line |= {"n_removed": 0, "n_refused": would_refuse(case, plan, rule), "n_alone": 0, "n_held_back": 0}
         for name in ("drop_one_value", "first_in_value", "resolution"):
             line[name] = float(values.at[rule.id, name]) if rule.id in values.index else np.nan
         line["is_binding"] = _binds(rule, line)
         lines.append(line)
     return pd.DataFrame(lines)
+
+
+def would_refuse(case: Case, plan: Plan, rule: Rule) -> int:
+    """Pairs that a rule in shadow would refuse, or slots of tonight's slates that a quota in shadow would empty."""
+    if rule.id in case.refused:
+        return int((case.refused[rule.id] & plan.is_ranked).sum())
+    if not isinstance(rule, SlateQuota):
+        return 0
+    group = quota_of(case.world, rule).group[case.pairs.item]
+    counted = (plan.position > 0) & (group >= 0)
+    cell = case.pairs.customer[counted].astype("int64") * (group.max(initial=0) + 1) + group[counted]
+    return int(np.maximum(np.unique(cell, return_counts=True)[1] - rule.max, 0).sum())
 
 
 def _binds(rule: Rule, line: dict) -> bool:
@@ -139,17 +216,3 @@ def _sample(case: Case, n_sample: int, seed: int) -> tuple[Case, np.ndarray]:
     pairs = Pairs(case.world, case.pairs.customer[kept], case.pairs.item[kept])
     narrowed = {name: {rule: mark[kept] for rule, mark in getattr(case, name).items()} for name in ("refused", "pins", "levers")}
     return replace(case, pairs=pairs, **narrowed), rows
-
-
-def _value(ranked: pd.DataFrame, case: Case, policy: str, rows: np.ndarray, rules: list[Rule]) -> tuple[float, float]:
-    """What the sample's slates are worth under some rules, and how far from the certified bound they may be.
-
-    The worth is the priority as ranked, before boosts and diversity, so that levers have a price too; the gap is added
-    to it, so that without levers it is the bound itself.
-    """
-    draft = draft_of(ranked, replace(case, rules=rules), policy)
-    found = allocate(draft.problem.of_customers(rows))
-    worth = np.zeros(draft.problem.item.shape)
-    worth[draft.problem.pair_row, draft.problem.pair_column] = draft.priority
-    gap = found.bound - found.value
-    return float(np.round(worth[rows][found.position > 0], 6).sum()) + gap, gap

@@ -73,13 +73,13 @@ def allocation(case: Case, plan: Plan) -> str:
     slots = len(case.world.customers) * case.k
     n_shown = int((plan.position > 0).sum())
     said = (f"{n_shown:,} of {slots:,} slots are filled ({percent(n_shown / max(slots, 1))}), and no slates that hold the rules "
-            f"are worth more than {100 * plan.found.gap:.3f} % above these")
+            f"can be worth {_above(plan)} more than these")
     yielded = [f"{name} for {count:,} customers" for name, count in plan.relaxed.items()]
     yielded += [f"{name} (by {number(_miss(plan, name))} {_unit(plan, name)})" for name in plan.found.relaxed]
     return said + (f"; soft rules that yielded: {', '.join(yielded)}." if yielded else "; no rule had to yield.")
 
 
-def empty_slates(case: Case, plan: Plan, rules: pd.DataFrame) -> str:
+def empty_slates(case: Case, plan: Plan) -> str:
     """Say how many customers see nothing, and which rule leaves most of them without."""
     n = len(case.world.customers)
     has = np.bincount(case.pairs.customer[plan.position > 0], minlength=n) > 0
@@ -102,6 +102,10 @@ def curves(table: pd.DataFrame, weight: float = 0.2) -> str:
         parts.append(f"{control} at {step['weight']:g} costs {percent(1 - step['value_share'], 2)} of value and moves "
                      f"{first['counts']} from {number(first['measure'])} to {number(step['measure'])}")
     return ("; ".join(parts)[0].upper() + "; ".join(parts)[1:] + ".") if parts else "This source feeds none of the controls."
+
+
+def _above(plan: Plan) -> str:
+    return "anything" if plan.found.gap < 5e-7 else f"{100 * plan.found.gap:.4f} %"
 
 
 def _miss(plan: Plan, name: str) -> float:

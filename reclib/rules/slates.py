@@ -58,22 +58,37 @@ def mmr_penalty(item: np.ndarray, score: np.ndarray, features: np.ndarray, *, we
     Returns:
         Penalties, at least 0, in the unit of the score.
     """
-    rows, is_open = np.arange(len(item)), np.isfinite(score) & (item >= 0)
-    likeness = np.zeros(item.shape)
-    fixed = np.zeros(item.shape)
+    rows = np.flatnonzero((np.isfinite(score) & (item >= 0)).any(axis=1))
+    penalty = np.zeros(item.shape)
+    if len(rows):
+        penalty[rows] = _penalties(item[rows], score[rows], features, weight, min(depth, item.shape[1]))
+    return penalty
+
+
+def _penalties(item: np.ndarray, score: np.ndarray, features: np.ndarray, weight: float, depth: int) -> np.ndarray:
+    at, is_open = np.arange(len(item)), np.isfinite(score) & (item >= 0)
     base = np.where(is_open, np.maximum(score, 0.0), 0.0)
-    for _ in range(min(depth, item.shape[1])):
+    kinds = [feature.astype("int32")[np.maximum(item, 0)] for feature in features.T]
+    likeness, fixed = np.zeros(item.shape, dtype="float32"), np.zeros(item.shape)
+    for _ in range(depth):
         now = np.where(is_open, base * (1 - weight * likeness), EMPTY)
         best = np.argmax(now, axis=1)
-        goes = is_open[rows, best]
+        goes = is_open[at, best]
         if not goes.any():
             break
-        fixed[rows[goes], best[goes]] = (weight * likeness * base)[rows[goes], best[goes]]
-        is_open[rows[goes], best[goes]] = False
-        picked = features[np.maximum(item[rows, best], 0)]
-        same = (features[np.maximum(item, 0)] == picked[:, None, :]) & (picked[:, None, :] >= 0)
-        likeness = np.where(goes[:, None], np.maximum(likeness, same.mean(axis=2)), likeness)
+        fixed[at[goes], best[goes]] = (weight * likeness[at, best] * base[at, best])[goes]
+        is_open[at[goes], best[goes]] = False
+        likeness = np.maximum(likeness, _alike(kinds, at, best, goes))
     return np.where(is_open, weight * likeness * base, fixed)
+
+
+def _alike(kinds: list[np.ndarray], at: np.ndarray, best: np.ndarray, goes: np.ndarray) -> np.ndarray:
+    """Share of features in which each pair equals the pair just picked."""
+    same = np.zeros(kinds[0].shape, dtype="float32")
+    for kind in kinds:
+        picked = np.where(goes, kind[at, best], -1)[:, None]
+        same += (kind == picked) & (picked >= 0)
+    return same / len(kinds)
 
 
 def place_pins(position: np.ndarray, wanted: np.ndarray) -> np.ndarray:

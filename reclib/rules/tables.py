@@ -7,7 +7,7 @@ import pandas as pd
 
 from reclib.rules import register
 from reclib.rules.decide import Case, Plan
-from reclib.rules.prices import Priced
+from reclib.rules.prices import Priced, would_refuse
 
 MAIN, CONTROL = "value", "popular"
 
@@ -60,10 +60,11 @@ def fill_rate(case: Case, plan: Plan) -> float:
     return float((plan.position > 0).sum()) / max(len(case.world.customers) * case.k, 1)
 
 
-def shadows(rule_prices: pd.DataFrame, policy: str) -> pd.DataFrame:
-    """Rules in shadow and how many pairs each would refuse."""
-    own = rule_prices[(rule_prices["policy"] == policy) & (rule_prices["status"] == "shadow")]
-    return own[["rule_id", "kind", "n_refused"]].rename(columns={"n_refused": "n_would_refuse"}).reset_index(drop=True)
+def shadows(case: Case, plan: Plan) -> pd.DataFrame:
+    """Rules in shadow and how many pairs each would refuse, or slots each would empty."""
+    rows = [{"rule_id": rule.id, "kind": rule.kind, "reason": rule.reason, "n_would_refuse": would_refuse(case, plan, rule)}
+            for rule in case.rules if rule.status == "shadow"]
+    return pd.DataFrame(rows, columns=["rule_id", "kind", "reason", "n_would_refuse"])
 
 
 def facts(case: Case, plans: dict[str, Plan], priced: Priced, source: dict, unit: dict[str, str]) -> dict:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from reclib.rules import pairs as fields_of
 from reclib.rules import slates
-from reclib.rules.decide import MMR_DEPTH, Case, Plan, groups
+from reclib.rules.decide import MMR_EXTRA, Case, Plan, groups
 
 WEIGHTS = (0.0, 0.1, 0.2, 0.4, 0.7, 1.0)
 MEASURES = {
@@ -116,7 +116,7 @@ def _line(case: Case, plan: Plan, control: str, weight: float, item: np.ndarray,
     is_open, code = (item >= 0) & np.isfinite(score), np.maximum(item, 0)
     plain = np.where(is_open, score, 0.0)
     if control == "diversity":
-        turned = plain - slates.mmr_penalty(item, score, signal, weight=weight, depth=max(MMR_DEPTH, case.k))
+        turned = plain - slates.mmr_penalty(item, score, signal, weight=weight, depth=case.k + MMR_EXTRA)
     elif control == "novelty":
         turned = plain * (1 - weight * (1 - signal[code] / max(signal.max(), 1e-9)))
     else:
