@@ -1,3 +1,4 @@
+import json
 import math
 
 import numpy as np
@@ -300,3 +301,24 @@ def test_every_page_sentence_is_one_line(units):
         said = [make(reading) for make in (page.trust_sentence, page.score_sentence, page.forest_sentence, page.adjustment_sentence,
                                            page.money_sentence, page.segments_sentence, page.power_sentence, page.headline)]
         assert all(sentence and "\n" not in sentence and "nan" not in sentence for sentence in said)
+
+
+@pytest.mark.parametrize("change", [
+    lambda units: units.iloc[:0], lambda units: units.iloc[:1], lambda units: units.iloc[:2],
+    lambda units: units.assign(arm=units["arm"].astype("category")), lambda units: units.assign(region=None),
+    lambda units: units.assign(pre_revenue="a"), lambda units: units.assign(pre_revenue=1.0), lambda units: units.assign(pre_revenue=np.nan),
+    lambda units: units.assign(revenue=-units["revenue"]), lambda units: units.assign(revenue=units["revenue"] * 1e12 + 1e15),
+    lambda units: units.assign(opted_out=units["opted_out"].astype("boolean").mask(units["customer_id"] < 9)),
+    lambda units: units.assign(customer_id="c" + units["customer_id"].astype("str")), lambda units: units.drop(columns="experiment_id"),
+])
+def test_odd_units_are_read_or_refused_in_words(units, change):
+    source = {"name": "shop", "currency": "EUR", "experiment": PLAN | {"segments": ["region"], "covariates": ["pre_revenue"]}}
+    reading = page.read(change(units), source)
+    schema.require(reading.readout, schema.TABLES["readout"])
+    facts = page.as_facts(reading, pd.DataFrame(columns=["policy", "gate", "reason"]))
+    assert json.dumps(facts, allow_nan=False) and facts["verdict"]["verdict"] in ("SHIP", "HOLD", "ROLLBACK", "INVALID")
+
+
+def test_a_tiny_shift_of_a_huge_number_is_still_seen(units):
+    far = units.assign(revenue=units["revenue"] + 1e9)
+    assert read(far).iloc[0]["se"] == pytest.approx(read(units).iloc[0]["se"], rel=1e-6)

@@ -92,8 +92,8 @@ def compare(arm: Estimate, control: Estimate, *, alpha: float, critical: np.ndar
         mean_arm, mean_control, effect, effect_low, effect_high, lift, lift_low, lift_high (Fieller's; missing where
         the control mean cannot be told from zero), p_value, se, df.
     """
-    own, base = arm.variance / arm.n, control.variance / control.n
     with np.errstate(divide="ignore", invalid="ignore"):
+        own, base = arm.variance / arm.n, control.variance / control.n
         se = np.sqrt(own + base)
         df = (own + base) ** 2 / (own**2 / (arm.n - 1) + base**2 / (control.n - 1))
         effect = arm.value - control.value
@@ -114,8 +114,8 @@ def lean(arm_third: np.ndarray, arm: Estimate, control_third: np.ndarray, contro
     Equal arms cancel each other's skew; a small arm does not. At 0.3 each tail of a 95 % interval is off by about
     2.5 points (first Edgeworth term), so one tail is empty and the other twice what it should be.
     """
-    third = arm_third / arm.n**2 - control_third / control.n**2
     with np.errstate(divide="ignore", invalid="ignore"):
+        third = arm_third / arm.n**2 - control_third / control.n**2
         return third / (arm.variance / arm.n + control.variance / control.n) ** 1.5
 
 

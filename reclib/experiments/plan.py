@@ -111,7 +111,7 @@ def parse(record: Mapping) -> Plan:
         PlanError: a part is missing or not allowed; the sentence names it.
     """
     for name in ("experiment_id", "control", "expected_shares", "metrics"):
-        if not record.get(name):
+        if record.get(name) in (None, "", {}):
             raise PlanError(f"experiment.{name} is missing; a plan states experiment_id, control, expected_shares, metrics.")
     covariates = tuple(record.get("covariates") or ())
     metrics = tuple(_metric(str(name), entry or {}) for name, entry in record["metrics"].items())

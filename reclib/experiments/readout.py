@@ -113,7 +113,7 @@ def _rows(stats: MetricStats, index: int, plan: Plan, blocked: str) -> list[dict
         return [shared | _nothing() | {"method": primary, "is_primary": True, "reason": reason}]
     pairs = _pairs(stats, index, is_adjusted and bool(stats.covariates))
     if is_adjusted and "cuped" not in pairs:
-        reason = reason or f"the units have none of the planned covariates {list(plan.covariates)}"
+        reason = reason or f"the units have none of the planned covariates {list(plan.covariates)} as numbers"
         pairs["cuped"] = pairs["unadjusted"]
     rows = []
     for method, (arm, control) in pairs.items():

@@ -32,7 +32,8 @@ def by_segment(units: pd.DataFrame, plan: Plan, *, metrics: list[str] | None = N
     own = of_experiment(units, plan)
     wanted = [metric for metric in plan.metrics if metric.kind != "quantile" and not column_reason(own, metric)
               and (metric.role == "success" if metrics is None else metric.name in metrics)]
-    parts = [_one(own, plan, metric, segment) for segment in plan.segments if segment in own for metric in wanted]
+    known = [segment for segment in plan.segments if segment in own and own[segment].notna().any()]
+    parts = [_one(own, plan, metric, segment) for segment in known for metric in wanted]
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
     if table.empty:
         return table.reindex(columns=COLUMNS)

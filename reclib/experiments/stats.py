@@ -161,7 +161,7 @@ def _covariates(units: pd.DataFrame, plan: Plan) -> tuple[np.ndarray, tuple[str,
     """Covariates as numbers; a missing one (a customer who is new) is zero with an indicator beside it."""
     columns, names = [], []
     for name in plan.covariates:
-        if name not in units:
+        if name not in units or not pd.api.types.is_numeric_dtype(units[name]):
             continue
         values = units[name].astype("float64").to_numpy()
         is_missing = ~np.isfinite(values)

@@ -92,7 +92,9 @@ def _split_rows(units: pd.DataFrame, plan: Plan) -> list[dict]:
     p = float(srm.sample_ratio(planned["n_customers"].to_numpy(), planned["planned_share"].to_numpy()))
     found = ", ".join(f"{row.arm} {100 * row.share:.2f} % (planned {100 * row.planned_share:.2f} %)" for row in planned.itertuples())
     if plan.is_randomised:
-        first = _row("sample_ratio", "fail" if p < plan.srm_alpha else "pass", p, plan.srm_alpha, found)
+        is_off = p < plan.srm_alpha
+        first = _row("sample_ratio", "fail" if is_off else "pass", p, plan.srm_alpha,
+                     f"the arms do not have their planned shares: {found}" if is_off else found)
     else:
         first = _row("sample_ratio", "pass", np.nan, np.nan, f"not applicable, the arms were not drawn by lot; {found}")
     names = ", ".join(f"{row.arm} ({row.n_customers:,})" for row in leaked.itertuples())
@@ -112,7 +114,7 @@ def _segment_rows(units: pd.DataFrame, plan: Plan) -> list[dict]:
         worst = table.loc[table["p_adjusted"].idxmin()]
         p = min(float(worst["p_adjusted"]) * len(segments), 1.0)
         rows.append(_row(f"sample_ratio_{segment}", "fail" if p < plan.srm_alpha else "pass", p, plan.srm_alpha,
-                         f"worst of {len(table)} values: {worst['value']} with {int(worst['n_customers']):,} customers"))
+                         f"shares by {segment}, worst of {len(table)} values: {worst['value']} with {int(worst['n_customers']):,} customers"))
     return rows
 
 
