@@ -49,10 +49,10 @@ def run(names: tuple[str, ...], jobs: int | None, **options: object) -> None:
     sys.exit(code)
 
 
-def _refusing(action: Callable, *arguments: object, refusal: type[ValueError] = ValueError) -> object:
+def _refusing(action: Callable, *arguments: object, refusal: type[ValueError] = ValueError, **options: object) -> object:
     """Call, and end with exit code 2 and a plain text where the request is refused."""
     try:
-        return action(*arguments)
+        return action(*arguments, **options)
     except refusal as error:
         click.echo(f"Refused: {error}", err=True)
         sys.exit(REFUSED)
@@ -91,3 +91,28 @@ def check(source: str) -> None:
         click.echo(f"{source}: {len(found)} faults.", err=True)
         sys.exit(REFUSED)
     click.echo(f"{source}: every contract holds.")
+
+
+@main.command()
+@click.argument("customer")
+@click.argument("item")
+@click.option("--run", default="latest", help="Run whose tables are read.  [default: latest]")
+@click.option("--reports", type=click.Path(path_type=Path, file_okay=False), help="Folder of the runs.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON record instead of sentences.")
+def why(customer: str, item: str, run: str, reports: Path | None, as_json: bool) -> None:
+    """Trace CUSTOMER and ITEM through every layer of a run, down to what first stood in the way."""
+    import json
+
+    from reclib.workflow import why as traces
+
+    if reports:
+        os.environ["RECLIB_REPORTS"] = str(reports.resolve())
+    found = _refusing(traces.why, customer, item, run=run)
+    if as_json:
+        click.echo(json.dumps(found, ensure_ascii=False))
+        return
+    click.echo(f"Customer {customer}, item {item}, run {found['run']}: {'shown' if found['was_shown'] else 'not shown'}.")
+    for layer, sentence in found["steps"].items():
+        click.echo(f"  {layer}: {sentence}")
+    if found["change"]:
+        click.echo(f"To be shown: {found['change']}")

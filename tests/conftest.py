@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import nbformat
 import pytest
 
-from reclib import store
-
 KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+_NAMES = [os.environ.get(name) for name in ("RECLIB_REPORTS", "RECLIB_RUN")]
+DEFAULT_RUN = Path(*_NAMES) if all(_NAMES) else None
 HARD_TITLES = ['<b>bold</b> "quoted" & \'single\'', "😀 emoji", "مرحبا بالعالم", "<script>alert(1)</script>", "x" * 300]
 DATA = """
 import pandas as pd
@@ -96,5 +97,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _no_run_around(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests never write into the project's reports by a variable left over from a shell."""
-    monkeypatch.delenv("RECLIB_RUN", raising=False)
-    assert store.project().name
+    for name in ("RECLIB_RUN", "RECLIB_REPORTS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def default_run() -> Path:
+    """The folder of the default run that `make test` makes before."""
+    if not DEFAULT_RUN or not (DEFAULT_RUN / "index.html").exists():
+        pytest.skip("no default run here; `make test` makes one")
+    return DEFAULT_RUN

@@ -42,15 +42,43 @@ def open_page(browser: object, path: Path, scheme: str = "light", width: int = 1
 @pytest.mark.parametrize(("scheme", "width"), VIEWS)
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_asks_for_nothing_fits_the_screen_and_pleases_axe(browser, finished, name, scheme, width):
+    hold_page(browser, finished / name, scheme, width)
+
+
+@pytest.mark.parametrize(("scheme", "width"), VIEWS)
+def test_every_page_of_the_default_run_does_so_too(browser, default_run, scheme, width):
+    for path in sorted(default_run.glob("*.html")):
+        hold_page(browser, path, scheme, width)
+
+
+def hold_page(browser: object, path: Path, scheme: str, width: int) -> None:
     from axe_playwright_python.sync_playwright import Axe
 
-    page, asked, said = open_page(browser, finished / name, scheme, width)
+    page, asked, said = open_page(browser, path, scheme, width)
     found = Axe().run(page).response["violations"]
     overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
     page.context.close()
-    assert (asked, said) == ([], [])
-    assert [(each["id"], each["nodes"][0]["html"]) for each in found] == []
-    assert overflow <= 0
+    assert (path.name, asked, said) == (path.name, [], [])
+    assert [(path.name, each["id"], each["nodes"][0]["html"]) for each in found] == []
+    assert (path.name, max(overflow, 0)) == (path.name, 0)
+
+
+def test_the_brief_of_the_default_run_prints_on_one_page(browser, default_run):
+    page, _, _ = open_page(browser, default_run / "09_brief.html")
+    printed = page.pdf(prefer_css_page_size=True)
+    page.context.close()
+    assert len(re.findall(rb"/Type\s*/Page\b(?!s)", printed)) == 1
+
+
+def test_the_site_of_the_default_run_is_small(default_run):
+    assert sum(page.stat().st_size for page in default_run.rglob("*.html")) < 8_000_000
+
+
+def test_the_index_of_the_default_run_says_the_verdict_of_its_record(default_run):
+    verdict = publish.read_json(default_run / "verdict.json")
+    text = (default_run / "index.html").read_text()
+    assert f'class="badge {verdict["verdict"]}">{verdict["verdict"]}<' in text
+    assert "No description has been provided" not in "".join(page.read_text() for page in default_run.glob("*.html"))
 
 
 def test_hard_titles_stand_on_the_page_as_they_are(browser, finished):
