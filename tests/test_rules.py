@@ -107,6 +107,13 @@ def test_a_rule_whose_column_the_source_lacks_is_left_out_with_the_reason():
     assert shown(case, plans["value"]) == {1: ["i0", "i1"]}
 
 
+def test_a_safety_rule_fails_closed_where_the_source_lacks_the_column():
+    text = 'id: S, kind: safety, when: {field: is_wine, op: "==", value: true}, keep: {field: has_consent, op: "==", value: true}'
+    case, plans = decided(ranked_of({1: [2, 1]}), items_of(2, is_wine=[True, False]), text_of(text))
+    assert shown(case, plans["value"]) == {1: ["i1"]} and not case.skipped
+    assert outcomes.rule_outcomes(case, plans)["detail"].tolist() == ["has_consent = missing, is_wine = True"]
+
+
 def test_missing_stock_blocks_where_the_column_is_there():
     case, plans = decided(ranked_of({1: [2, 1]}), items_of(2, stock_on_hand=[np.nan, 4.0]), text_of("id: STOCK, kind: stock"))
     assert shown(case, plans["value"]) == {1: ["i1"]}

@@ -24,7 +24,8 @@ def applicable(rules: list[Rule], world: World) -> tuple[list[Rule], dict[str, s
     """Split rules into those in force on this data and those that are not, with the reason.
 
     A rule is left out where the source has no such column at all, or outside its validity. A missing *value* in a
-    column that exists is another matter: there the rule's `on_missing` decides.
+    column that exists is another matter: there the rule's `on_missing` decides. A safety rule fails closed even where
+    the column that it would keep by is lacking: what its `when` is known to concern is then refused.
 
     Returns:
         The rules in force (live and shadow), and rule_id -> why not for the others.
@@ -46,7 +47,7 @@ def refusals(rule: Rule, pairs: Pairs) -> np.ndarray:
     with `allow` it is refused only where both are known and the rule is broken.
     """
     if isinstance(rule, (Filter, Suppression)):
-        return _broken(rule, rule.when, hold(rule.keep, pairs.column), pairs)
+        return _broken(rule, rule.when, hold(rule.keep, lambda name: column_or_missing(pairs, name)), pairs)
     if isinstance(rule, Block):
         is_item = np.ones(len(pairs), dtype=bool)
         if rule.item_id is not None:
@@ -61,7 +62,7 @@ def detail(rule: Rule, pairs: Pairs) -> pd.Series:
     asked = list(dict.fromkeys(field for condition in _conditions(rule) for field in fields(condition)))
     said = pd.Series("", index=range(len(pairs)), dtype="str")
     for place, name in enumerate(asked):
-        said = said + (", " if place else "") + name + " = " + _texts(pairs.column(name))
+        said = said + (", " if place else "") + name + " = " + _texts(column_or_missing(pairs, name))
     return said if asked else pd.Series("named by hand", index=range(len(pairs)), dtype="str")
 
 
@@ -93,8 +94,18 @@ def _why_not(rule: Rule, world: World) -> str | None:
         return f"not yet in force: valid from {rule.valid_from:%Y-%m-%d}"
     if rule.valid_to is not None and world.as_of >= rule.valid_to:
         return f"expired: valid to {rule.valid_to:%Y-%m-%d}"
-    lacking = [why for name in rule.needs if (why := fields_of.fault(world, name))]
+    needed = list(fields(rule.when)) if _fails_closed(rule) else rule.needs
+    lacking = [why for name in needed if (why := fields_of.fault(world, name))]
     return f"not applicable: {'; '.join(dict.fromkeys(lacking))}" if lacking else None
+
+
+def _fails_closed(rule: Rule) -> bool:
+    return isinstance(rule, Filter) and rule.kind == "safety" and rule.on_missing == "block" and rule.when is not None
+
+
+def column_or_missing(pairs: Pairs, name: str) -> np.ndarray | pd.Series:
+    """Values of a field, all missing where the source does not have it."""
+    return np.full(len(pairs), np.nan) if fields_of.fault(pairs.world, name) else pairs.column(name)
 
 
 def item_code(world: World, item_id: object) -> int:

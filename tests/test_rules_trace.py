@@ -1,0 +1,169 @@
+"""Rules: why and why not, what each rule costs, what changes between two decisions, controls and explorers."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from reclib import explorers, schema, store
+from reclib.rules import decide, diff, explore, lint, outcomes, pairs, prices, register, tables, trace, tradeoffs
+
+RULES = """rules:
+  - {id: SAFE, kind: safety, owner: o, reason: r, keep: {field: is_safe, op: "==", value: true}}
+  - {id: STOCK, kind: stock, owner: o, reason: r, min: 2, placements_per_unit: 1}
+  - {id: QUOTA, kind: slate_quota, owner: o, reason: r, field: category, max: 1}
+"""
+AS_OF = "2026-03-01"
+
+
+def world_of(seed: int = 3, n: int = 30, n_items: int = 12, *, whole_ids: bool = False):
+    """A small shop: i0 is unsafe, i1 is out of stock, i2 has two units, i11 is never offered."""
+    rng = np.random.default_rng(seed)
+    stock = np.full(n_items, 50.0)
+    stock[1:3] = 0, 2
+    names = list(range(100, 100 + n_items)) if whole_ids else [f"i{number:02d}" for number in range(n_items)]
+    items = pd.DataFrame({"item_id": names, "stock_on_hand": stock, "is_safe": [False] + [True] * (n_items - 1),
+                          "category": list("abcabcabcabc")[:n_items], "price": 2.0, "unit_cost": 1.0})
+    customer = np.repeat(np.arange(n), n_items - 1)
+    item = np.tile(np.arange(n_items - 1), n)
+    p = np.round(0.9 - 0.05 * item + rng.uniform(-0.03, 0.03, len(item)), 3)
+    parts = []
+    for policy, priority in (("popular", np.round(0.05 * item, 6)), ("value", p)):
+        frame = pd.DataFrame({"policy": policy, "customer_id": customer, "item_id": np.array(names)[item], "p_response": p,
+                              "value": 1.0, "priority": priority})
+        frame = frame.sort_values(["customer_id", "priority", "item_id"], ascending=[True, False, True], ignore_index=True)
+        parts.append(frame.assign(rank=frame.groupby("customer_id").cumcount() + 1))
+    ranked = pd.concat(parts, ignore_index=True)
+    offered = ranked[ranked["policy"] == "value"]
+    candidates = offered[["customer_id", "item_id"]].assign(source="near", source_rank=offered["rank"], source_score=offered["p_response"],
+                                                            is_known_customer=True, is_known_item=True)
+    events = pd.DataFrame({"event_id": [1, 2], "occurred_at": pd.to_datetime(["2026-02-27", "2026-02-28"], utc=True).astype("datetime64[us, UTC]"),
+                           "customer_id": [0, 0], "item_id": [names[3], names[4]], "event_type": ["purchase", "impression"], "value": 0.0})
+    return items, ranked, candidates.reset_index(drop=True), events
+
+
+def decided(items, ranked, candidates, events, text: str = RULES, k: int = 2):
+    world = pairs.build(items, None, events, as_of=schema.end_of_day(AS_OF), customer_ids=ranked["customer_id"],
+                        item_ids=ranked["item_id"], candidates=candidates)
+    rules = lint.require(register.parse(text), world)
+    case = decide.prepare(ranked, rules, world, k=k)
+    return case, decide.decide(ranked, case)
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.setenv("RECLIB_REPORTS", str(tmp_path))
+    monkeypatch.setenv("RECLIB_RUN", "night")
+
+    def make(**options):
+        items, ranked, candidates, events = world_of(**options)
+        case, plans = decided(items, ranked, candidates, events)
+        priced = prices.price_rules(ranked, case, "value", n_sample=30)
+        facts = {"name": "shop", "as_of": AS_OF, "currency": "EUR"}
+        for name, frame in {"items": items, "ranked": ranked, "candidates": candidates, "events": events,
+                            "decisions": outcomes.decisions(case, plans)}.items():
+            store.write(name, frame)
+        store.write_facts("source", facts)
+        store.write_facts("rules", tables.facts(case, plans, priced, facts, tables.units({"basis": "margin"}, facts)))
+        return case, plans
+    return make
+
+
+def test_every_pair_ends_in_one_state_and_the_trace_agrees_with_the_decision(run):
+    case, plans = run()
+    table = outcomes.decisions(case, {"value": plans["value"]})
+    for row in table[table["customer_id"].isin([0, 7])].itertuples():
+        told = trace.why(row.customer_id, row.item_id)
+        assert told.state == row.state and told.is_reproduced
+        assert told.state in trace.STATES and json.dumps(told.as_record())
+
+
+def test_a_change_counts_only_if_deciding_again_shows_the_item(run):
+    run()
+    out_of_stock, unsafe, never = (trace.why(0, item) for item in ("i01", "i00", "i11"))
+    assert out_of_stock.state == "filtered" and out_of_stock.rule_id == "STOCK"
+    assert out_of_stock.change["sentence"] == "stock_on_hand were at least 2 (now 0)" and out_of_stock.change["is_verified"]
+    assert unsafe.rule_id == "SAFE" and unsafe.tried[-1] == {"kind": "pin", "sentence": "item i00 were pinned", "size": 1, "is_verified": False}
+    assert never.state == "not_retrieved" and "ends at rank 11" in never.sentence and never.change["kind"] == "pin"
+
+
+def test_the_smallest_boost_shows_the_item_and_a_smaller_one_does_not(run):
+    case, plans = run()
+    row = outcomes.decisions(case, {"value": plans["value"]}).query("state == 'below_cut'").sort_values(["rank", "customer_id"]).iloc[0]
+    told = trace.why(row["customer_id"], row["item_id"])
+    boost = next(one for one in told.tried if one["kind"] == "boost")
+    desk = trace.open_desk(row["customer_id"], run="latest", policy="value", items=store.read("items"), facts=store.read_facts("rules"))
+    code = int(desk.world.code_items(pd.Series([row["item_id"]]))[0])
+    assert boost["is_verified"] and not trace._shows(trace._boosted(desk, row["item_id"], boost["size"] - 0.02), code)
+
+
+def test_ids_given_as_text_match_whole_numbers(run):
+    run(whole_ids=True)
+    assert trace.why("3", "101").rule_id == "STOCK"
+    assert trace.why("3", "i01").state == "not_in_catalogue" and trace.why("x", "101").state == "unknown_customer"
+
+
+def test_prices_are_what_lifting_a_rule_alone_would_gain():
+    items, ranked, candidates, events = world_of()
+    case, plans = decided(items, ranked, candidates, events)
+    priced = prices.price_rules(ranked, case, "value", n_sample=30)
+    table = priced.table.set_index("rule_id")
+    worth = plans["value"].value
+    for rule_id in ("SAFE", "QUOTA"):
+        text = "\n".join(line for line in RULES.splitlines() if f"id: {rule_id}" not in line)
+        without = decided(items, ranked, candidates, events, text)[1]["value"].value
+        assert table.at[rule_id, "drop_one_value"] == pytest.approx(without - worth, abs=2 * table.at[rule_id, "resolution"] + 0.01 * worth)
+    assert priced.total == pytest.approx(table["drop_one_value"].sum() + priced.interaction)
+    made = prices.rule_prices(case, plans, priced={"value": priced}, unit={"value": "EUR"})
+    assert not len(schema.violations(made, schema.TABLES["rule_prices"]))
+    assert made.query("policy == 'value'").set_index("rule_id")["is_for_sale"].to_dict() == {"SAFE": False, "STOCK": True, "QUOTA": True}
+
+
+def test_redundant_rules_cost_nothing_last_in_and_something_first_in():
+    items, ranked, candidates, events = world_of()
+    text = """rules:
+  - {id: A, kind: safety, owner: o, reason: r, keep: {field: is_safe, op: "==", value: true}}
+  - {id: B, kind: safety, owner: o, reason: r, keep: {field: is_safe, op: "!=", value: false}}
+"""
+    case, _ = decided(items, ranked, candidates, events, text)
+    table = prices.price_rules(ranked, case, "value", n_sample=30).table
+    assert table["drop_one_value"].tolist() == [0, 0] and (table["first_in_value"] > 0).all()
+
+
+def test_a_diff_names_the_first_layer_that_differs():
+    items, ranked, candidates, events = world_of()
+    case, plans = decided(items, ranked, candidates, events)
+    same = diff.decision_diff((case, plans["value"]), (case, plans["value"]))
+    assert diff.sentence(same) == "All 30 customers see the same."
+    policies = diff.decision_diff((case, plans["popular"]), (case, plans["value"]))
+    assert policies.layers.set_index("layer")["n_customers"]["ranking"] == len(policies.customers) > 0
+    other = decided(items, ranked, candidates, events, RULES.replace("min: 2", "min: 60"))
+    files = diff.decision_diff((case, plans["value"]), (other[0], other[1]["value"]))
+    assert files.layers.set_index("layer")["n_customers"]["filters"] == 30
+    assert files.measures.set_index("measure").at["slots filled", "after"] == 0
+
+
+def test_controls_start_at_full_value_and_never_gain_by_turning():
+    items, ranked, candidates, events = world_of()
+    case, plans = decided(items, ranked, candidates, events, RULES.replace("  - {id: QUOTA", "  - {id: Q, kind: slate_quota, owner: o, reason: r, field: stock_on_hand, max: 2}\n  - {id: QUOTA, status: shadow"))
+    table = tradeoffs.curves(case, plans["value"])
+    assert table.groupby("control")["value_share"].first().eq(1).all() and (table["value_share"] <= 1 + 1e-9).all()
+    varied = table[table["control"] == "diversity"]["measure"]
+    assert varied.is_monotonic_increasing
+
+
+def test_the_explorer_draws_once_in_batch_and_builds_no_widget(monkeypatch):
+    case, plans = decided(*world_of())
+    desk = explore.Desk(case, plans["value"])
+    fig, alt = desk.draw(**{name: start for name, (_, _, _, start) in desk.controls.items()})
+    assert "value 100.0 %" in alt and not explorers.available()
+    import matplotlib.pyplot as plt
+    plt.close(fig)
+
+
+def test_facts_can_be_written_as_json_and_hold_what_a_trace_needs(run):
+    run()
+    facts = store.read_facts("rules")
+    assert {"register", "prices", "k", "interaction", "gap", "bound", "fill_rate", "unit"} <= set(facts)
+    assert facts["unit"] == "EUR of margin"
