@@ -6,6 +6,8 @@ once, as a shop could; the truth gives every rung to everybody, each in its own 
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 
@@ -69,7 +71,7 @@ def standing_arms(rungs: pd.DataFrame, params: dict, *, metric: str, n_days: int
     values = after.set_index("customer_id").loc[customers, [metric, "pre_revenue", "pre_orders", "pre_clicks"]].astype(float)
     found = {name: effects.mean_estimate(moments_of(values[(arm == name).to_numpy()].to_numpy())) for name in names}
     return _steps(names, {name: float(one.value) for name, one in found.items()}, {
-        name: effects.compare(*effects.adjust(found[name], found[below]), alpha=alpha) for below, name in zip(names, names[1:])})
+        name: effects.compare(*effects.adjust(found[name], found[below]), alpha=alpha) for below, name in pairwise(names)})
 
 
 def truth(rungs: pd.DataFrame, params: dict, *, metric: str, n_days: int, alpha: float = 0.05) -> pd.DataFrame:
@@ -81,7 +83,7 @@ def truth(rungs: pd.DataFrame, params: dict, *, metric: str, n_days: int, alpha:
     names = [rung for rung in RUNGS if (rungs["rung"] == rung).any()]
     values = {name: _answers(rungs[rungs["rung"] == name], params, n_days).set_index("customer_id")[metric].astype(float) for name in names}
     gains = {}
-    for below, name in zip(names, names[1:]):
+    for below, name in pairwise(names):
         own = moments_of((values[name] - values[below]).to_numpy()[:, None])
         nothing = effects.Estimate(own.n, np.array(0.0), np.array(0.0))
         gains[name] = effects.compare(effects.mean_estimate(own), nothing, alpha=alpha)
