@@ -49,7 +49,7 @@ def run(names: tuple[str, ...], jobs: int | None, **options: object) -> None:
     sys.exit(code)
 
 
-def _refusing(action: Callable, *arguments: object, refusal: type[ValueError] = ValueError, **options: object) -> object:
+def _refusing(action: Callable, *arguments: object, refusal: type | tuple = ValueError, **options: object) -> object:
     """Call, and end with exit code 2 and a plain text where the request is refused."""
     try:
         return action(*arguments, **options)
@@ -97,22 +97,37 @@ def check(source: str) -> None:
 @click.argument("customer")
 @click.argument("item")
 @click.option("--run", default="latest", help="Run whose tables are read.  [default: latest]")
+@click.option("--policy", default=None, help="Policy whose slates are meant.  [default: the main one]")
 @click.option("--reports", type=click.Path(path_type=Path, file_okay=False), help="Folder of the runs.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON record instead of sentences.")
-def why(customer: str, item: str, run: str, reports: Path | None, as_json: bool) -> None:
-    """Trace CUSTOMER and ITEM through every layer of a run, down to what first stood in the way."""
+def why(customer: str, item: str, run: str, policy: str | None, reports: Path | None, as_json: bool) -> None:
+    """Trace CUSTOMER and ITEM through every layer of a run, down to the smallest change that would have shown it.
+
+    Exit codes: 0 traced; 2 the run has no decisions to trace.
+    """
+    import dataclasses
     import json
 
-    from reclib.workflow import why as traces
+    from reclib.rules import trace
 
     if reports:
         os.environ["RECLIB_REPORTS"] = str(reports.resolve())
-    found = _refusing(traces.why, customer, item, run=run)
+    answer = _refusing(trace.why, customer, item, run=run, policy=policy, refusal=(ValueError, FileNotFoundError))
     if as_json:
-        click.echo(json.dumps(found, ensure_ascii=False))
+        click.echo(json.dumps(dataclasses.asdict(answer), ensure_ascii=False, default=str))
         return
-    click.echo(f"Customer {customer}, item {item}, run {found['run']}: {'shown' if found['was_shown'] else 'not shown'}.")
-    for layer, sentence in found["steps"].items():
-        click.echo(f"  {layer}: {sentence}")
-    if found["change"]:
-        click.echo(f"To be shown: {found['change']}")
+    click.secho(answer.sentence, bold=True)
+    for layer, told in answer.layers.items():
+        click.echo(f"  {layer}: {_words(told) or 'nothing'}")
+    for change in answer.tried:
+        word = "would show it" if change["is_verified"] else "would not"
+        click.echo(f"  tried, {word}: {change['sentence']}")
+
+
+def _words(told: object) -> str:
+    """What a layer knows, in one line."""
+    if isinstance(told, dict):
+        return ", ".join(f"{name} {_words(value)}" for name, value in told.items())
+    if isinstance(told, list):
+        return "; ".join(map(_words, told))
+    return f"{told:.4g}" if isinstance(told, float) else str(told)

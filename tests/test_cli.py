@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -108,6 +109,32 @@ def test_a_broken_source_file_is_told_fault_by_fault_with_2(tmp_path):
 
 def test_an_unknown_source_cannot_be_checked():
     assert call("check", "nowhere").exit_code == 2
+
+
+def test_a_pair_is_traced_in_sentences_or_as_a_record(monkeypatch):
+    from reclib.rules import trace
+
+    tried = [{"kind": "boost", "sentence": "it were boosted 2 times", "is_verified": True}]
+    answer = trace.Answer(1, "a", "value", "filtered", "Item a is filtered.", layers={"rules": [{"rule_id": "R"}]}, tried=tried)
+    monkeypatch.setattr(trace, "why", lambda customer, item, **options: answer)
+    assert call("why", 1, "a").output.splitlines() == [
+        "Item a is filtered.", "  rules: rule_id R", "  tried, would show it: it were boosted 2 times",
+    ]
+    assert json.loads(call("why", 1, "a", "--json").output)["state"] == "filtered"
+
+
+def test_a_run_without_decisions_cannot_be_traced(tmp_path):
+    done = call("why", 1, "a", "--reports", tmp_path)
+    assert done.exit_code == 2
+    assert "Refused: " in done.output
+
+
+def test_a_slot_of_the_default_run_is_traced_as_shown(default_run):
+    slot = pd.read_parquet(default_run / "tables" / "decisions.parquet").query("policy == 'value' and position == 1").iloc[0]
+    done = call("why", slot["customer_id"], slot["item_id"], "--reports", default_run.parent, "--run", default_run.name,
+                "--policy", "value")
+    assert done.exit_code == 0
+    assert "candidates: " in done.output
 
 
 def test_help_is_quick_because_nothing_heavy_is_imported():
