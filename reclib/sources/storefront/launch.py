@@ -44,7 +44,8 @@ def compare(readout: pd.DataFrame, lived: dict[str, pd.DataFrame]) -> pd.DataFra
              for row in lines.itertuples()]
     new, old = (np.array([pair[side] for pair in pairs], dtype=float) for side in (0, 1))
     told = ["metric", "arm", "role", "effect", "effect_low", "effect_high", "lift", "lift_low", "lift_high"]
-    found = lines[told].assign(truth=new - old, true_lift=np.where(old == 0, np.nan, new / np.where(old == 0, 1.0, old) - 1))
+    base = np.where(old == 0, np.nan, old)
+    found = lines[told].assign(truth=new - old, true_lift=new / base - 1)
     return found.assign(holds_truth=found["truth"].between(found["effect_low"], found["effect_high"])).reset_index(drop=True)
 
 
@@ -54,7 +55,8 @@ def sentence(compared: pd.DataFrame) -> str:
         return "This run has no experiment whose truth is known: only the storefront has one."
     missed = compared.loc[~compared["holds_truth"], "metric"].tolist()
     rest = f"; not those of {', '.join(missed)}" if missed else ""
-    return f"{len(compared) - len(missed)} of {len(compared)} intervals of the readout hold the true effect of the launch{rest}."
+    held = len(compared) - len(missed)
+    return f"{held} of {len(compared)} intervals of the readout hold the true effect of the launch{rest}."
 
 
 def success_sentence(compared: pd.DataFrame) -> str:

@@ -16,7 +16,8 @@ start = time.process_time()
 made, _ = tables.load(n_customers=n_customers, n_items=n_items, n_days=n_days)
 spent = time.process_time() - start
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-print(json.dumps({"cpu_seconds": spent, "peak_mb": peak, "events": len(made["events"]), "slots": len(made["logged_deliveries"])}))
+counts = {"events": len(made["events"]), "slots": len(made["logged_deliveries"])}
+print(json.dumps({"cpu_seconds": spent, "peak_mb": peak} | counts))
 """
 
 
@@ -28,7 +29,7 @@ def measure(sizes: list[tuple[int, int]], *, n_days: int = 84) -> pd.DataFrame:
         n_days: days of history.
 
     Returns:
-        n_customers, n_items, cpu_seconds (of this process, imports aside), peak_mb (the interpreter included), events, slots.
+        n_customers, n_items, cpu_seconds (imports aside), peak_mb (the interpreter included), events and slots.
     """
     rows = []
     for n_customers, n_items in sizes:
