@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reclib import schema
+from reclib import metrics, schema
 from reclib.ranking import evaluate, features, labels, models, training, value
 from reclib.ranking.log import moment, response_type
 
@@ -289,9 +289,9 @@ def test_ndcg_is_a_share_and_perfect_lists_reach_one(pairs, k):
     relevant = pd.DataFrame(pairs, columns=["customer_id", "item_id"])
     perfect = evaluate.renumber(relevant.assign(rank=1))
     found = evaluate.per_customer(perfect, relevant, k=k)
-    assert found["ndcg"].to_numpy() == pytest.approx(1.0)
+    assert found[metrics.NDCG].to_numpy() == pytest.approx(1.0)
     worse = evaluate.per_customer(perfect.assign(rank=perfect["rank"] + 1), relevant, k=k)
-    assert ((worse["ndcg"] >= 0) & (worse["ndcg"] < 1)).all()
+    assert worse[metrics.NDCG].between(0, 1, inclusive="left").all()
 
 
 def test_stages_are_measured_on_both_tasks():
@@ -299,10 +299,11 @@ def test_stages_are_measured_on_both_tasks():
                                "source_rank": [1, 2, 2, 1]})
     relevant = pd.DataFrame({"customer_id": [1, 1], "item_id": [5, 7], "is_new": [False, True]})
     tasks = pd.DataFrame({"customer_id": 1, "item_id": [5, 6, 7], "is_new": [False, True, True]})
-    found = evaluate.stages(evaluate.lists(candidates), relevant, k=2, tasks=tasks, n_items=6).set_index(["stage", "metric"])
+    found = evaluate.stages(evaluate.lists(candidates), relevant, k=2, tasks=tasks, eligible=pd.Index(range(4, 10)))
+    found = found.assign(metric=found["metric"].str.replace(metrics.NDCG, "ndcg")).set_index(["stage", "metric"])
     ideal = 1 + 1 / np.log2(3)
-    assert found.loc[("a", "ndcg"), "value"] == pytest.approx(1 / ideal)
-    assert found.loc[("b", "ndcg"), "value"] == pytest.approx(1.0)
+    assert found.loc[("a", "ndcg_all"), "value"] == pytest.approx(1 / ideal)
+    assert found.loc[("b", "ndcg_all"), "value"] == pytest.approx(1.0)
     assert found.loc[("a", "ndcg_new"), "value"] == 0 and found.loc[("b", "ndcg_new"), "value"] == 1
     assert found.loc[("a", "recall_again"), "value"] == 1
     assert found.loc[("merged", "coverage"), "value"] == pytest.approx(2 / 6)
@@ -316,7 +317,7 @@ def test_never_better_where_the_interval_spans_zero():
 
 def test_two_splits_can_crown_two_sources():
     rows = [("ease", 0.1, 0.4), ("popular", 0.2, 0.3)]
-    time, random = (pd.DataFrame({"stage": [row[0] for row in rows], "metric": "ndcg", "value": [row[at] for row in rows]})
+    time, random = (pd.DataFrame({"stage": [row[0] for row in rows], "metric": f"{metrics.NDCG}_all", "value": [row[at] for row in rows]})
                     for at in (1, 2))
     said = evaluate.split_sentence(evaluate.split_table(time, random))
     assert said.startswith("The time split crowns popular, a random split would crown ease")
@@ -328,7 +329,7 @@ def test_holdout_is_measured_by_policy(shop, learnt):
                         value.popularity(shop["events"], as_of=AS_OF))
     aside = labels.with_task(shop["events"].head(200), shop["events"], plan, cut=plan.cuts[0])
     found = evaluate.holdout_metrics(ranked, aside, k=5)
-    assert set(found["stage"]) == {"ranked"} and "holdout_value_ndcg" in set(found["metric"])
+    assert set(found["stage"]) == {"ranked"} and f"holdout_value_{metrics.NDCG}_all" in set(found["metric"])
     assert len(schema.violations(evaluate.joined(found, found), schema.TABLES["offline_metrics"])) == 0
     assert "names no pairs kept aside" in evaluate.holdout_sentence(evaluate.holdout_metrics(ranked, None, k=5))
 
@@ -341,3 +342,11 @@ def test_a_customer_with_every_item_has_only_things_to_buy_again():
     events = pd.concat([shop["events"], every], ignore_index=True)
     made = features.features(events, shop["items"], None, shop["candidates"], as_of=AS_OF)
     assert not made.query("customer_id == 1")["is_new"].any()
+
+
+def test_what_a_chain_without_buy_again_would_lose_is_said():
+    measured = pd.DataFrame({"stage": ["buy_again", "popular", "ranked"], "metric": f"{metrics.NDCG}_all", "value": [0.4, 0.16, 0.42]})
+    assert "popular: NDCG@10 0.160 against 0.400, 2.5 times less" in evaluate.habit_sentence(measured, k=10)
+    less = measured.assign(value=[0.1, 0.16, 0.42])
+    assert "is the smaller part: buy_again alone reaches NDCG@10 0.100, popular 0.160" in evaluate.habit_sentence(less, k=10)
+    assert "do not buy the same items again" in evaluate.habit_sentence(measured.iloc[1:], k=10)

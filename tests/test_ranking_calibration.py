@@ -81,10 +81,10 @@ def test_the_null_band_holds_for_true_probabilities():
 def test_quality_of_true_and_of_exaggerated_probabilities():
     raw, label, group = make_answers(20_000)
     good = quality(expit(raw), label, group, rng=np.random.default_rng(1))
-    assert good["slope_low"] < 1 < good["slope_high"] and abs(good["intercept"]) < 0.1
+    assert good["slope_low"] < 1 < good["slope_high"] and abs(good["level"]) < 0.1
     assert calibration.quality_sentence(good).startswith("p_response can be read as a probability")
     bad = quality(expit(2 * raw + 1), label, group, rng=np.random.default_rng(1))
-    assert bad["slope"] == pytest.approx(0.5, abs=0.05)
+    assert bad["slope"] == pytest.approx(0.5, abs=0.05) and bad["intercept"] == pytest.approx(-0.5, abs=0.1)
     assert "is off in slope and level" in calibration.quality_sentence(bad)
 
 

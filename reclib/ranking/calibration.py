@@ -170,10 +170,11 @@ def ece_null(p: np.ndarray, *, rng: np.random.Generator, n_bins: int = N_BINS, n
 
 
 def quality(p: np.ndarray, label: np.ndarray, group: np.ndarray, *, rng: np.random.Generator) -> dict[str, float | str]:
-    """Calibration in figures: rates, Brier, log loss, ECE with its null band, slope and intercept with intervals.
+    """Calibration in figures: rates, Brier, log loss, ECE with its null band, slope, intercept and level.
 
-    Intervals are clustered by customer (`group`) with the sandwich formula. Slope and intercept are missing where
-    there are fewer than 20 responses.
+    `slope` and `intercept` are those of the logistic line through the log-odds of `p`, the interval of the intercept
+    with the slope kept; `level` is the shift of all log-odds that makes foretold and observed rates equal. Intervals
+    are clustered by customer (`group`). The three are missing where there are fewer than 20 responses.
     """
     out: dict[str, float | str] = {
         "n_pairs": len(p), "n_responses": int(label.sum()), "foretold": _mean(p), "observed": _mean(label),
@@ -194,19 +195,25 @@ def _mean(values: np.ndarray) -> float:
 
 def _line(p: np.ndarray, label: np.ndarray, group: np.ndarray) -> dict[str, float]:
     x = logit(p)
-    slope, _, _ = logistic_line(x, label)
+    slope, intercept, _ = logistic_line(x, label)
     level = _shift(x, label)
-    q = expit(x * slope + logistic_line(x, label)[1])
+    codes, names = pd.factorize(group)
+    q = expit(x * slope + intercept)
     design = np.column_stack([np.ones(len(x)), x])
     bread = np.linalg.inv((design * (q * (1 - q))[:, None]).T @ design)
-    codes, names = pd.factorize(group)
     score = np.column_stack([np.bincount(codes, weights=design[:, column] * (label - q), minlength=len(names))
                              for column in range(2)])
-    error = np.sqrt(np.diag(bread @ (score.T @ score) @ bread))
-    r = expit(x + level)
-    level_error = np.sqrt((np.bincount(codes, weights=label - r) ** 2).sum()) / (r * (1 - r)).sum()
-    return {"slope": slope, "slope_low": slope - 1.96 * error[1], "slope_high": slope + 1.96 * error[1],
-            "intercept": level, "intercept_low": level - 1.96 * level_error, "intercept_high": level + 1.96 * level_error}
+    found = {}
+    for name, value, error in (("slope", slope, np.sqrt((bread @ (score.T @ score) @ bread)[1, 1])),
+                               ("intercept", intercept, _level_error(q, label, codes)),
+                               ("level", level, _level_error(expit(x + level), label, codes))):
+        found |= {name: value, f"{name}_low": float(value - 1.96 * error), f"{name}_high": float(value + 1.96 * error)}
+    return found
+
+
+def _level_error(p: np.ndarray, label: np.ndarray, codes: np.ndarray) -> float:
+    """Standard error of a shift of all log-odds, customers as clusters."""
+    return float(np.sqrt((np.bincount(codes, weights=label - p) ** 2).sum()) / (p * (1 - p)).sum())
 
 
 def quality_sentence(found: dict[str, float | str], *, name: str = "p_response") -> str:
@@ -221,7 +228,7 @@ def quality_sentence(found: dict[str, float | str], *, name: str = "p_response")
     level = f"{100 * found['foretold']:.2f} % foretold, {100 * found['observed']:.2f} % observed"
     is_null = found["ece"] <= found["ece_null_high"]
     off = [_off("slope", found["slope"], low, high, target=1.0),
-           _off("level", found["intercept"], found["intercept_low"], found["intercept_high"], target=0.0)]
+           _off("level", found["level"], found["level_low"], found["level_high"], target=0.0)]
     wrong = [name for name, state in off if state == "wrong"]
     open_ = [name for name, state in off if state == "open"]
     if wrong:
@@ -231,8 +238,8 @@ def quality_sentence(found: dict[str, float | str], *, name: str = "p_response")
     else:
         verdict = "can be read as a probability"
     band = "inside" if is_null else "outside"
-    return (f"{name} {verdict}: {level}, {slope}, intercept {found['intercept']:+.2f} [{found['intercept_low']:+.2f}, "
-            f"{found['intercept_high']:+.2f}]; ECE {found['ece']:.4f} is {band} the band of perfect probabilities "
+    return (f"{name} {verdict}: {level}, {slope}, level {found['level']:+.2f} [{found['level_low']:+.2f}, "
+            f"{found['level_high']:+.2f}] in log-odds; ECE {found['ece']:.4f} is {band} the band of perfect probabilities "
             f"(up to {found['ece_null_high']:.4f}).")
 
 

@@ -1,26 +1,31 @@
 """How good each stage ranks, offline: sources, merged, ranked; both tasks apart; intervals over customers.
 
-All figures are per customer first: NDCG (gain 1, discount 1/log2(rank + 1), ideal of min(relevant, k)), recall
-(hits / relevant). Customers without a relevant item are skipped; those without a single offer count as zero.
+Figures are per customer first and follow `metrics`: customers without a relevant item are skipped, those without a
+single offer count as zero, and the variant of NDCG is in its name.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 import pandas as pd
 
+from reclib import metrics
+
 N_DRAWS = 400
+NOT_SOURCES = ("merged", "ranked", "final")
 ALL, AGAIN, NEW = "all", "again", "new"
 RRF = 60.0
 STAGE_COLUMNS = ["stage", "metric", "k", "value", "low", "high", "n_customers"]
 
 
-def lists(candidates: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Split candidates into one ranked list a source, and `merged` by reciprocal ranks (1 / (60 + rank) summed)."""
-    found = {str(name): rows[["customer_id", "item_id", "source_rank"]].rename(columns={"source_rank": "rank"})
-             for name, rows in candidates.groupby("source", sort=True, observed=True)}
+def lists(candidates: pd.DataFrame, offers: pd.DataFrame | None = None) -> dict[str, pd.DataFrame]:
+    """Split candidates into one ranked list a source, and `merged` by reciprocal ranks (1 / (60 + rank) summed).
+
+    With `offers` (all rows of all sources, before the merge) the lists of the sources are whole.
+    """
+    rows = candidates if offers is None else offers
+    found = {str(name): table[["customer_id", "item_id", "source_rank"]].rename(columns={"source_rank": "rank"})
+             for name, table in rows.groupby("source", sort=True, observed=True)}
     votes = candidates.assign(votes=np.rint(1e9 / (RRF + candidates["source_rank"])).astype(np.int64))
     merged = votes.groupby(["customer_id", "item_id"], as_index=False, sort=True)["votes"].sum()
     return found | {"merged": renumber(merged.assign(order=-merged["votes"]), by="order")}
@@ -37,39 +42,14 @@ def only(ranked: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     return renumber(ranked.merge(pairs[["customer_id", "item_id"]], on=["customer_id", "item_id"], validate="many_to_one"))
 
 
-def per_customer(ranked: pd.DataFrame, relevant: pd.DataFrame, *, k: int) -> pd.DataFrame:
-    """NDCG and recall at `k` of each customer with a relevant item, by customer.
-
-    On one list with hits at ranks 1 and 4 of two relevant items and k = 5, NDCG is
-    (1 + 1/log2(5)) / (1 + 1/log2(3)) = 0.877 and recall is 1.
-    """
-    n_relevant = relevant.groupby("customer_id").size()
-    hits = ranked[(ranked["rank"] <= k).to_numpy()].merge(
-        relevant[["customer_id", "item_id"]], on=["customer_id", "item_id"], validate="many_to_one")
-    gain = (1 / np.log2(hits["rank"] + 1)).groupby(hits["customer_id"]).sum().reindex(n_relevant.index).fillna(0.0)
-    n_hits = hits.groupby("customer_id").size().reindex(n_relevant.index).fillna(0)
-    ideal = np.cumsum(1 / np.log2(np.arange(2, k + 2)))[np.minimum(n_relevant.to_numpy(), k) - 1] if k else 1.0
-    return pd.DataFrame({"ndcg": (gain / ideal).round(9), "recall": (n_hits / n_relevant).round(9)})
-
-
-@lru_cache(maxsize=8)
-def _draws(n: int, seed: int) -> np.ndarray:
-    """How often each of `n` customers is drawn in each bootstrap sample, as shares."""
-    return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=N_DRAWS).astype("float32") / n
-
-
-def mean_interval(values: np.ndarray, *, seed: int = 7) -> tuple[float, float, float]:
-    """Mean over customers with its 95 % bootstrap interval; missing below two customers."""
-    if not len(values):
-        return np.nan, np.nan, np.nan
-    if len(values) < 2:
-        return float(values.mean()), np.nan, np.nan
-    means = np.round(_draws(len(values), seed) @ values, 9)
-    return float(values.mean()), float(np.quantile(means, 0.025)), float(np.quantile(means, 0.975))
+def per_customer(ranked: pd.DataFrame, relevant: pd.DataFrame, *, k: int) -> dict[str, pd.Series]:
+    """NDCG and recall at `k` of each customer with a relevant item, by metric."""
+    return {metrics.NDCG: metrics.ndcg_at_k(ranked, relevant, k=k).round(9),
+            "recall": metrics.recall_at_k(ranked, relevant, k=k).round(9)}
 
 
 def stages(ranked: dict[str, pd.DataFrame], relevant: pd.DataFrame, *, k: int, tasks: pd.DataFrame | None = None,
-           n_items: int | None = None, seed: int = 7) -> pd.DataFrame:
+           eligible: pd.Index | None = None, seed: int = 7) -> pd.DataFrame:
     """Measure every stage on all responses, and on what is bought again and what is new apart.
 
     Args:
@@ -77,46 +57,55 @@ def stages(ranked: dict[str, pd.DataFrame], relevant: pd.DataFrame, *, k: int, t
         relevant: customer_id, item_id, is_new.
         k: length of the list.
         tasks: customer_id, item_id, is_new of every candidate; with it, lists of each task are cut from the stage's.
-        n_items: size of the eligible catalogue, for coverage.
+        eligible: items that could have been shown, for coverage and exposure.
 
     Returns:
-        Rows of `offline_metrics`; metrics `ndcg`, `recall`, `ndcg_again`, `ndcg_new`, ... and `coverage`.
+        Rows of `offline_metrics`; metrics end in `_all`, `_again` or `_new`, but for `coverage` and `exposure_gini`.
     """
     rows = []
     for stage, table in ranked.items():
         for task in (ALL, AGAIN, NEW):
-            is_wanted = np.ones(len(relevant), bool) if task == ALL else relevant["is_new"].to_numpy() == (task == NEW)
-            if task != ALL and (tasks is None or not is_wanted.any() or is_wanted.all()):
+            pool, wanted = of_task(table, relevant, tasks, task)
+            if task != ALL and (tasks is None or not 0 < len(wanted) < len(relevant)):
                 continue
-            pool = table if task == ALL else only(table, tasks[tasks["is_new"].to_numpy() == (task == NEW)])
-            found = per_customer(pool, relevant[is_wanted], k=k)
-            for metric in found.columns:
-                mean = mean_interval(found[metric].to_numpy(), seed=seed)
-                name = metric if task == ALL else f"{metric}_{task}"
-                rows.append((stage, name, k, *mean, len(found)))
-        if n_items:
-            top = table[(table["rank"] <= k).to_numpy()]
-            rows.append((stage, "coverage", k, top["item_id"].nunique() / n_items, np.nan, np.nan, top["customer_id"].nunique()))
+            for metric, values in per_customer(pool, wanted, k=k).items():
+                mean = metrics.mean_interval(values, rng=np.random.default_rng(seed), n_boot=N_DRAWS)
+                rows.append({"stage": stage, "metric": f"{metric}_{task}", "k": k} | mean)
+        if eligible is not None:
+            reach = {"low": np.nan, "high": np.nan, "n_customers": table["customer_id"].nunique()}
+            for name, measure in (("coverage", metrics.coverage_at_k), ("exposure_gini", metrics.exposure_gini_at_k)):
+                rows.append({"stage": stage, "metric": name, "k": k, "value": measure(table, eligible, k=k)} | reach)
     return pd.DataFrame(rows, columns=STAGE_COLUMNS).astype({"stage": "str", "metric": "str"})
 
 
-def wide(metrics: pd.DataFrame, *, sort_by: str = "ndcg") -> pd.DataFrame:
-    """One row a stage, one column a metric, best first by one of them."""
-    table = metrics.pivot(index="stage", columns="metric", values="value").reset_index()
-    names = ["stage"] + [name for name in metrics["metric"].unique()]
-    return table[names].sort_values([sort_by, "stage"], ascending=[False, True], ignore_index=True)
+def of_task(table: pd.DataFrame, relevant: pd.DataFrame, tasks: pd.DataFrame | None,
+            task: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """A list and the responses cut to one task: `again`, `new`, or `all` as they are."""
+    if task == ALL or tasks is None:
+        return table, relevant
+    pool = tasks[tasks["is_new"].to_numpy() == (task == NEW)]
+    return only(table, pool), relevant[relevant["is_new"].to_numpy() == (task == NEW)]
 
 
-def difference(one: pd.DataFrame, other: pd.DataFrame, relevant: pd.DataFrame, *, k: int, metric: str = "ndcg",
+def wide(measured: pd.DataFrame) -> pd.DataFrame:
+    """One row a stage, one column a metric, best NDCG first."""
+    named = measured.assign(metric=measured["metric"].str.replace(metrics.NDCG, "ndcg"))
+    table = named.pivot(index="stage", columns="metric", values="value").reset_index()
+    table = table[["stage", *named["metric"].unique()]].rename_axis(columns=None)
+    return table.sort_values(["ndcg_all", "stage"], ascending=[False, True], ignore_index=True)
+
+
+def difference(one: pd.DataFrame, other: pd.DataFrame, relevant: pd.DataFrame, *, k: int,
                seed: int = 7) -> tuple[float, float, float]:
-    """Mean difference of two stages over the same customers, with its bootstrap interval."""
-    left, right = (per_customer(table, relevant, k=k)[metric] for table in (one, other))
-    return mean_interval((left - right).to_numpy(), seed=seed)
+    """Mean difference in NDCG of two stages over the same customers, with its bootstrap interval."""
+    left, right = (metrics.ndcg_at_k(table, relevant, k=k) for table in (one, other))
+    found = metrics.difference_interval(left, right, rng=np.random.default_rng(seed))
+    return found["value"], found["low"], found["high"]
 
 
-def best_source(metrics: pd.DataFrame, metric: str = "ndcg") -> str | None:
-    """Name of the single source with the highest value of a metric."""
-    rows = metrics[(metrics["metric"] == metric) & ~metrics["stage"].isin(["merged", "ranked", "final"])]
+def best_source(measured: pd.DataFrame, task: str = ALL) -> str | None:
+    """Name of the single source with the highest NDCG in a task."""
+    rows = measured[(measured["metric"] == f"{metrics.NDCG}_{task}") & ~measured["stage"].isin(NOT_SOURCES)]
     return None if not len(rows) else str(rows.sort_values(["value", "stage"], ascending=[False, True])["stage"].iloc[0])
 
 
@@ -131,24 +120,34 @@ def comparison_sentence(one: str, other: str, difference: tuple[float, float, fl
     return f"{one} ranks {'better' if mean > 0 else 'worse'} than {other}: {figures}."
 
 
-def task_sentences(ranked: dict[str, pd.DataFrame], relevant: pd.DataFrame, metrics: pd.DataFrame, tasks: pd.DataFrame,
-                   *, k: int, seed: int = 7) -> list[str]:
+def task_sentences(ranked: dict[str, pd.DataFrame], relevant: pd.DataFrame, measured: pd.DataFrame,
+                   tasks: pd.DataFrame, *, k: int, seed: int = 7) -> list[str]:
     """Compare `ranked` with the best single source, on all responses and on each task."""
     said = []
-    for task in (ALL, AGAIN, NEW):
-        metric = "ndcg" if task == ALL else f"ndcg_{task}"
-        best = best_source(metrics, metric)
+    for task, about in ((ALL, "All responses"), (AGAIN, "Bought again"), (NEW, "New to the customer")):
+        best = best_source(measured, task)
         if best is None:
             continue
-        one, other, wanted = ranked["ranked"], ranked[best], relevant
-        if task != ALL:
-            pool = tasks[tasks["is_new"].to_numpy() == (task == NEW)]
-            one, other = only(one, pool), only(other, pool)
-            wanted = relevant[relevant["is_new"].to_numpy() == (task == NEW)]
-        about = {ALL: "All responses", AGAIN: "Bought again", NEW: "New to the customer"}[task]
-        said.append(f"{about}: " + comparison_sentence(
-            "ranked", best, difference(one, other, wanted, k=k, seed=seed), metric=f"NDCG@{k}"))
+        one, wanted = of_task(ranked["ranked"], relevant, tasks, task)
+        other, _ = of_task(ranked[best], relevant, tasks, task)
+        found = difference(one, other, wanted, k=k, seed=seed)
+        said.append(f"{about}: " + comparison_sentence("ranked", best, found, metric=f"NDCG@{k}"))
     return said
+
+
+def habit_sentence(measured: pd.DataFrame, *, k: int) -> str:
+    """Say what a chain without `buy_again` would have been worth on all responses, where the source is there."""
+    rows = measured[(measured["metric"] == f"{metrics.NDCG}_{ALL}")].set_index("stage")["value"]
+    others = rows.drop(index=[*NOT_SOURCES, "buy_again"], errors="ignore")
+    if "buy_again" not in rows.index or not len(others) or not others.max() > 0:
+        return "Customers do not buy the same items again here, so that all that is ranked is new to them."
+    best = others.idxmax()
+    if rows["buy_again"] <= others.max():
+        return (f"What customers buy again is the smaller part: buy_again alone reaches NDCG@{k} {rows['buy_again']:.3f}, "
+                f"{best} {others.max():.3f}.")
+    return (f"Without buy_again the best source is {best}: NDCG@{k} {others.max():.3f} against {rows['buy_again']:.3f}, "
+            f"{rows['buy_again'] / others.max():.1f} times less; a list of what the customer bought before, kept in a "
+            f"spreadsheet, would have beaten it.")
 
 
 def split_pairs(events: pd.DataFrame, response: np.ndarray, *, share: float, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -164,11 +163,11 @@ def split_pairs(events: pd.DataFrame, response: np.ndarray, *, share: float, see
     return events[~marked], held.reset_index(drop=True)
 
 
-def split_table(time: pd.DataFrame, random: pd.DataFrame, *, metric: str = "ndcg") -> pd.DataFrame:
-    """Put the sources' figures under a time split and under a random split side by side, with their places."""
-    left, right = (table[(table["metric"] == metric) & ~table["stage"].isin(["merged", "ranked"])][["stage", "value"]]
+def split_table(time: pd.DataFrame, random: pd.DataFrame) -> pd.DataFrame:
+    """Put the sources' NDCG under a time split and under a random split side by side, with their places."""
+    left, right = (table[(table["metric"] == f"{metrics.NDCG}_{ALL}") & ~table["stage"].isin(NOT_SOURCES)][["stage", "value"]]
                    for table in (time, random))
-    both = left.merge(right, on="stage", suffixes=("_time", "_random"), validate="one_to_one")
+    both = left.merge(right, on="stage", suffixes=("_time", "_random"), validate="one_to_one").dropna()
     both = both.assign(place_time=both["value_time"].rank(ascending=False, method="first").astype(int),
                        place_random=both["value_random"].rank(ascending=False, method="first").astype(int))
     return both.sort_values(["place_time"], ignore_index=True)
@@ -195,7 +194,7 @@ def holdout_metrics(ranked: pd.DataFrame, holdout: pd.DataFrame | None, *, k: in
         k: length of the list.
 
     Returns:
-        Rows of `offline_metrics` of stage `ranked`; metrics are named `holdout_<policy>_ndcg` and so on.
+        Rows of `offline_metrics` of stage `ranked`; metrics start with `holdout_<policy>_`.
     """
     if holdout is None or not len(holdout):
         return pd.DataFrame(columns=STAGE_COLUMNS)
@@ -207,7 +206,7 @@ def holdout_metrics(ranked: pd.DataFrame, holdout: pd.DataFrame | None, *, k: in
 
 def holdout_sentence(found: pd.DataFrame) -> str:
     """Say how the policies do on the pairs kept aside."""
-    rows = found[found["metric"].str.fullmatch(r"holdout_[a-z]+_ndcg")] if len(found) else found
+    rows = found[found["metric"].str.fullmatch(rf"holdout_[a-z]+_{metrics.NDCG}_{ALL}")] if len(found) else found
     if not len(rows):
         return "The source names no pairs kept aside; the test window above is all that the ranking is judged on."
     figures = [f"{row.metric.split('_')[1]} {row.value:.3f} [{row.low:.3f}, {row.high:.3f}]" for row in rows.itertuples()]

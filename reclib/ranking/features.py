@@ -23,6 +23,7 @@ NOT_A_SOURCE = "offered"
 MAX_ATTRIBUTES = 4
 USUAL_PRICE_DAYS, RECENT_DAYS = 182, 28
 DISCOUNT = 0.95
+OLD_DAYS = 56
 
 
 def features(events: pd.DataFrame, items: pd.DataFrame, customers: pd.DataFrame | None, candidates: pd.DataFrame, *,
@@ -172,6 +173,11 @@ def _decay(age: np.ndarray, half_life: float) -> np.ndarray:
     return np.exp2(-age / half_life)
 
 
+def _rate(count: np.ndarray, log: Log) -> np.ndarray:
+    """Logarithm of a count a day of history: counts grow with the history, and windows have histories of their own."""
+    return np.log((count + 1) / (log.age.max(initial=0) + 1))
+
+
 def _match(keys: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Position of each key among sorted unique `wanted`, and whether it is there."""
     at = np.minimum(np.searchsorted(wanted, keys), len(wanted) - 1)
@@ -219,10 +225,10 @@ def _item_signals(log: Log, bought: Log, customer: np.ndarray, item: np.ndarray)
     n_buyers = _count(buyers[0] % n, n)
     n_loyal = _count(buyers[0][buyers[1] > 1] % n, n)
     per_item = {
-        "item_n": np.log1p(_count(bought.item, n)), "item_n_28": np.log1p(month), "item_n_7": np.log1p(week),
-        "item_trend": np.log((4 * week + 4) / (month + 4)), "item_n_buyers": np.log1p(n_buyers),
+        "item_rate": _rate(_count(bought.item, n), log), "item_n_28": np.log1p(month), "item_n_7": np.log1p(week),
+        "item_trend": np.log((4 * week + 4) / (month + 4)), "item_rate_buyers": _rate(n_buyers, log),
         "item_loyalty": (n_loyal + 1) / (n_buyers + 10),
-        "item_age": np.log1p(_oldest(log.item, log.age, n)),
+        "item_age": np.log1p(np.minimum(_oldest(log.item, log.age, n), OLD_DAYS)),
     }
     if log.is_shown.any():
         shown = _count(log.item[log.is_shown], n)
@@ -263,7 +269,7 @@ def _customer_signals(log: Log, bought: Log, customer: np.ndarray, customers: pd
     day = np.unique(bought.customer * np.int64(1 << 20) + np.floor(bought.age).astype(np.int64))
     n_days = _count(day >> 20, n)
     per_customer = {
-        "customer_n": np.log1p(total), "customer_n_28": np.log1p(recent), "customer_n_days": np.log1p(n_days),
+        "customer_rate": _rate(total, log), "customer_n_28": np.log1p(recent), "customer_rate_days": _rate(n_days, log),
         "customer_days_since": np.log1p(_newest(bought.customer, bought.age, n)),
         "customer_days_active": np.log1p(_newest(log.customer, log.age, n)),
         "customer_variety": _ratio(_count(bought.customer[first_times], n), total),
@@ -273,7 +279,7 @@ def _customer_signals(log: Log, bought: Log, customer: np.ndarray, customers: pd
     if customers is not None and "joined_at" in customers.columns:
         joined = customers.set_index("customer_id")["joined_at"].reindex(log.customers)
         days = ((end - joined).dt.total_seconds() / 86_400).to_numpy(dtype="float64", na_value=np.nan)
-        per_customer["customer_tenure"] = np.log1p(np.where(days >= 0, days, np.nan))
+        per_customer["customer_tenure"] = np.log1p(np.where(days >= 0, np.minimum(days, OLD_DAYS), np.nan))
     return {name: values[customer] for name, values in per_customer.items()}
 
 

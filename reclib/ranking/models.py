@@ -102,7 +102,7 @@ class Boosted:
 
     def parts(self, frame: pd.DataFrame) -> dict[str, np.ndarray]:
         """The log-odds beyond `base`, as one remainder."""
-        if self.model is None:
+        if self.model is None or not len(frame):
             return {"model": np.zeros(len(frame))}
         return {"model": np.round(self.model.decision_function(self._matrix(frame)), 9) - self.base}
 
