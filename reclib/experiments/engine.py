@@ -9,11 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from reclib.experiments.plan import Metric, Plan
 from reclib.experiments.stats import MetricStats, Moments
+
+if TYPE_CHECKING:
+    import duckdb
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,15 @@ class _Variable:
         return f"({self.sql} - ({self.mean!r})::DOUBLE)"
 
 
+def connect() -> duckdb.DuckDBPyConnection:
+    """Open the data engine in memory, without the progress bar that it would draw into a notebook."""
+    import duckdb
+
+    engine = duckdb.connect()
+    engine.execute("SET enable_progress_bar = false")
+    return engine
+
+
 def from_parquet(path: str | Path, plan: Plan, *, threads: int | None = None) -> dict[str, MetricStats]:
     """Compute in the data engine what `stats.statistics` computes from a frame.
 
@@ -40,10 +53,8 @@ def from_parquet(path: str | Path, plan: Plan, *, threads: int | None = None) ->
     Returns:
         As `stats.statistics`.
     """
-    import duckdb
-
     arms = (plan.control, *plan.arms)
-    with duckdb.connect() as engine:
+    with connect() as engine:
         if threads:
             engine.execute(f"SET threads = {int(threads)}")
 
@@ -60,11 +71,9 @@ def from_parquet(path: str | Path, plan: Plan, *, threads: int | None = None) ->
 
 def blocking_reason(path: str | Path, plan: Plan) -> str:
     """Why no effect can be read from the file, or an empty text (see `readout.blocking_reason`)."""
-    import duckdb
-
     if not plan.is_randomised:
         return "the arms were not drawn by lot, so a difference between them is not an effect"
-    with duckdb.connect() as engine:
+    with connect() as engine:
         n, n_arm, n_customers = engine.execute(
             "SELECT count(*), count(arm), count(DISTINCT customer_id) FROM read_parquet(?)", [str(path)]).fetchall()[0]
     if n_arm < n:

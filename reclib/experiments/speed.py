@@ -28,11 +28,9 @@ def make_units(path: Path, *, n_customers: int, n_metrics: int) -> str:
     Returns:
         A sentence that says how large it is.
     """
-    import duckdb
-
     parts = [f"CASE WHEN hash(i, {at}) % 1000 < {60 + 10 * at} THEN round(exp(1.5 + (hash(i, {at}, 7) % 100000) / 33333.0), 2) "
              f"ELSE 0 END AS metric_{at}" for at in range(n_metrics)]
-    with duckdb.connect() as made:
+    with engine.connect() as made:
         made.execute(f"COPY (SELECT i AS customer_id, CASE WHEN hash(i) % 2 = 0 THEN 'old' ELSE 'new' END AS arm, "
                      f"{', '.join(parts)}, (hash(i, 99) % 100000) / 1000.0 AS pre_revenue FROM range({int(n_customers)}) t(i)) "
                      f"TO '{path}' (FORMAT parquet)")
