@@ -37,9 +37,9 @@ def make_catalogue(n_customers: int, seed: int, *, n_candidates: int = 100, n_it
     n_shown = slates.placements.sum()
     stock = np.floor(slates.placements * rng.uniform(0.2, 2.0, n_items)) + rng.poisson(2.0, n_items)
     promo = np.where(is_promoted, 0.1 * price, 0.0)
-    average = (slates.responses @ (price * rate)) / (slates.responses @ price)
+    average = p.added(slates.responses, price * rate) / p.added(slates.responses, price)
     rows = (
-        p.budget("promo_budget", promo, 0.5 * float(promo @ slates.responses)),
+        p.budget("promo_budget", promo, 0.5 * float(p.added(promo, slates.responses))),
         p.margin_floor("margin", price, rate, average + 0.01),
         p.min_share("own_brand", is_own, 1.4 * float(slates.placements[is_own].sum() / n_shown)),
         p.min_share("new_items", is_new, 1.5 * float(slates.placements[is_new].sum() / n_shown)),

@@ -84,7 +84,8 @@ def naive_sentence(table: pd.DataFrame) -> str:
     """Say what the naive ways lose once they hold the same limits."""
     lost = {way: 100 * table.loc[table["way"] == way, "gap"] for way in (DROPPED, SWAPPED)}
     cut = table.loc[table["way"] == CUT, "over_stock"]
-    said = [f"{part.min():.0f} to {part.max():.0f} % where it {verb}" for part, verb in zip(lost.values(), ("drops", "swaps"))]
+    verbs = ("drops", "swaps")
+    said = [f"{part.min():.0f} to {part.max():.0f} % where it {verb}" for part, verb in zip(lost.values(), verbs)]
     return (f"Held to the same limits, first come first served loses {' and '.join(said)} of the bound; filter then cut "
             f"promises up to {int(cut.max()):,} placements that stock does not have.")
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from reclib.allocation.desk import Desk
 from reclib.allocation.prices import best_slates, no_prices
-from reclib.allocation.problem import Problem, tolerance, usage
+from reclib.allocation.problem import Problem, added, tolerance, usage
 from reclib.allocation.recovery import drop_until_met, mend
 
 
@@ -55,7 +55,7 @@ def made_legal(problem: Problem, shown: np.ndarray, *, n_rounds: int = 60) -> np
         if not need.any():
             break
         customer, column = np.nonzero(desk.shown)
-        given = desk.row_changes(customer, column) @ (need / scale)
+        given = added(desk.row_changes(customer, column), need / scale)
         at = np.flatnonzero(given > 0)
         at = at[np.argsort(problem.value[customer[at], column[at]] / given[at], kind="stable")]
         at = at[:max(len(customer) // 50, 1)]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from reclib.allocation.problem import Problem
+from reclib.allocation.problem import Problem, added
 
 BLOCK = 1_024
 WINDOW = 16
@@ -79,8 +79,8 @@ def coefficients(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
 def gathered(problem: Problem, prices: Prices) -> tuple[np.ndarray, np.ndarray]:
     """What a response and a placement of each item cost at the prices; a last entry stands for missing pairs."""
     per_response, per_placement = coefficients(problem)
-    by_response = np.r_[prices.row @ per_response, 0.0]
-    by_item = np.r_[prices.item + prices.row @ per_placement, np.inf]
+    by_response = np.r_[added(per_response.T, prices.row), 0.0]
+    by_item = np.r_[prices.item + added(per_placement.T, prices.row), np.inf]
     return by_response.astype("float32"), by_item.astype("float32")
 
 
@@ -174,8 +174,8 @@ def bound_of(problem: Problem, prices: Prices, slates: Slates) -> float:
     """The upper bound that prices and their best slates certify."""
     stock = problem.stock
     limit = np.array([row.limit for row in problem.rows])
-    paid = float(prices.item[prices.item > 0] @ stock[prices.item > 0])
-    return slates.score + paid + float(prices.row[prices.row > 0] @ limit[prices.row > 0])
+    paid = float(added(prices.item[prices.item > 0], stock[prices.item > 0]))
+    return slates.score + paid + float(added(prices.row[prices.row > 0], limit[prices.row > 0]))
 
 
 def certified_bound(problem: Problem, prices: Prices, slates: Slates) -> float:
@@ -191,8 +191,8 @@ def typical_sizes(problem: Problem) -> Sizes:
     free = best_slates(problem, no_prices(problem))
     n_shown = max(free.placements.sum(), 1.0)
     per_response, per_placement = coefficients(problem)
-    total = np.abs(per_response) @ free.responses + np.abs(per_placement) @ free.placements
-    use = per_response @ free.responses + per_placement @ free.placements
+    total = added(np.abs(per_response), free.responses) + added(np.abs(per_placement), free.placements)
+    use = added(per_response, free.responses) + added(per_placement, free.placements)
     limit = np.array([row.limit if np.isfinite(row.limit) else 0.0 for row in problem.rows])
     unit = max(free.score / n_shown, 1e-12)
     total = np.where(total > 0, total, np.maximum(np.abs(limit), 1.0))
@@ -259,10 +259,10 @@ class _State:
     def slopes(self) -> tuple[np.ndarray, np.ndarray]:
         over = np.where(self.is_limited, self.slates.placements - np.where(self.is_limited, self.stock, 0.0), 0.0)
         by_item = np.clip(over / np.maximum(np.where(self.is_limited, self.stock, 1.0), 1.0), -1.0, 3.0)
-        use = self.per_response @ self.slates.responses + self.per_placement @ self.slates.placements
+        use = added(self.per_response, self.slates.responses) + added(self.per_placement, self.slates.placements)
         by_row = np.where(self.is_finite, use - np.where(self.is_finite, self.limit, 0.0), 0.0)
         bound_items = self.prices.item > 0
-        by_row = by_row - np.where(self.is_finite, self.per_placement[:, bound_items] @ over[bound_items], 0.0)
+        by_row = by_row - np.where(self.is_finite, added(self.per_placement, np.where(bound_items, over, 0.0)), 0.0)
         return by_item, by_row / self.sizes.row_scale
 
     def move(self, rate: float, step: int, *, is_tail: bool) -> None:
@@ -281,7 +281,7 @@ class _State:
 
 def compensated(before: Prices, item: np.ndarray, row: np.ndarray, per_placement: np.ndarray) -> np.ndarray:
     """Item prices after the rows' prices moved: those of bound items move against it, so their net price stays put."""
-    moved = (row - before.row) @ per_placement
+    moved = added(per_placement.T, row - before.row)
     return np.where(before.item > 0, np.maximum(item - moved, 0.0), item)
 
 

@@ -271,6 +271,11 @@ def from_pairs(customer: np.ndarray, item: np.ndarray, value: np.ndarray, *, k: 
         rows=tuple(rows), pair_row=customer, pair_column=column)
 
 
+def added(coefficients: np.ndarray, amounts: np.ndarray) -> np.ndarray:
+    """Sum of coefficients x amounts over the last axis, in one order on every machine (a matrix product has many)."""
+    return np.add.reduce(coefficients * amounts, axis=-1)
+
+
 def usage(problem: Problem, is_shown: np.ndarray) -> np.ndarray:
     """What the shown pairs use of every row, in float64."""
     shown = np.nonzero(is_shown)
@@ -312,8 +317,8 @@ def positions(problem: Problem, is_shown: np.ndarray) -> np.ndarray:
 
 
 def _use(row: Row, response: np.ndarray, n_placements: np.ndarray) -> float:
-    use = 0.0 if row.per_response is None else float(row.per_response @ response)
-    return use + (0.0 if row.per_placement is None else float(row.per_placement @ n_placements))
+    use = 0.0 if row.per_response is None else float(added(row.per_response, response))
+    return use + (0.0 if row.per_placement is None else float(added(row.per_placement, n_placements)))
 
 
 def _placed(numbers: np.ndarray, row: np.ndarray, column: np.ndarray, shape: tuple[int, int], empty: float,

@@ -11,7 +11,7 @@ import numpy as np
 
 from reclib.allocation.desk import Desk, Moves, blocks, claim_rank
 from reclib.allocation.prices import Prices, Sizes, Slates, best_slates, coefficients, compensated, gathered
-from reclib.allocation.problem import Problem
+from reclib.allocation.problem import Problem, added
 
 NUDGES = (0.997, 1.003, 0.98, 1.02)
 MARGIN = 2e-4
@@ -81,7 +81,7 @@ def _master(problem: Problem, prices: Prices, sizes: Sizes, variants: list[Price
     scale = sizes.row_scale[rows]
     rate = answers[over].sum(axis=1) / np.maximum(demand[over].sum(axis=1), 1e-12)
     lost = np.minimum(per_placement[rows][:, over] + per_response[rows][:, over] * rate, 0.0)
-    use = (per_placement @ demand + per_response @ answers)[rows]
+    use = added(per_placement[rows][:, None], demand.T) + added(per_response[rows][:, None], answers.T)
     n_columns, n_over, n_rows = len(columns), len(over), len(rows)
     matrix = np.block([
         [demand[over], -np.eye(n_over), np.zeros((n_over, n_rows))],
@@ -94,7 +94,7 @@ def _master(problem: Problem, prices: Prices, sizes: Sizes, variants: list[Price
 
 def _worth(problem: Problem, prices: Prices, slates: Slates) -> float:
     by_response, by_item = gathered(problem, prices)
-    return slates.score + float(by_response[:-1] @ slates.responses) + float(by_item[:-1] @ slates.placements)
+    return slates.score + float(added(by_response[:-1], slates.responses)) + float(added(by_item[:-1], slates.placements))
 
 
 def _mixed(problem: Problem, columns: list[Slates], shares: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -9,7 +9,15 @@ import numpy as np
 from reclib.allocation.exact import solve_exact
 from reclib.allocation.infeasible import explain_infeasible, yield_soft
 from reclib.allocation.prices import (
-    Ascent, Prices, Sizes, ascend, best_slates, carried, certified_bound, no_prices, typical_sizes,
+    Ascent,
+    Prices,
+    Sizes,
+    ascend,
+    best_slates,
+    carried,
+    certified_bound,
+    no_prices,
+    typical_sizes,
 )
 from reclib.allocation.problem import Allocation, InfeasibleError, Problem, positions, row_table, tolerance, usage
 from reclib.allocation.recovery import recover
