@@ -10,7 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reclib.allocation.prices import Prices, as_columns, coefficients, gathered, groups_of, reduced
+from reclib.allocation.prices import (
+    Prices,
+    as_columns,
+    coefficients,
+    gathered,
+    groups_of,
+    reduced,
+)
 from reclib.allocation.problem import Problem, tolerance, usage
 
 BLOCK = 1_024

@@ -14,7 +14,15 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from reclib.allocation.problem import Allocation, InfeasibleError, Problem, positions, row_table, tolerance, usage
+from reclib.allocation.problem import (
+    Allocation,
+    InfeasibleError,
+    Problem,
+    positions,
+    row_table,
+    tolerance,
+    usage,
+)
 
 INTERIOR_POINT_FROM = 50_000
 _INFEASIBLE = 2

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from reclib.allocation.prices import Ascent, Prices, Sizes, ascend, carried, typical_sizes
+from reclib.allocation.prices import (
+    Ascent,
+    Prices,
+    Sizes,
+    ascend,
+    carried,
+    typical_sizes,
+)
 from reclib.allocation.problem import Allocation, Problem
 from reclib.allocation.solve import find_prices, prices_of, solve
 

@@ -10,7 +10,15 @@ from __future__ import annotations
 import numpy as np
 
 from reclib.allocation.desk import Desk, Moves, blocks, claim_rank
-from reclib.allocation.prices import Prices, Sizes, Slates, best_slates, coefficients, compensated, gathered
+from reclib.allocation.prices import (
+    Prices,
+    Sizes,
+    Slates,
+    best_slates,
+    coefficients,
+    compensated,
+    gathered,
+)
 from reclib.allocation.problem import Problem, added
 
 NUDGES = (0.997, 1.003, 0.98, 1.02)

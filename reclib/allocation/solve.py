@@ -19,7 +19,15 @@ from reclib.allocation.prices import (
     no_prices,
     typical_sizes,
 )
-from reclib.allocation.problem import Allocation, InfeasibleError, Problem, positions, row_table, tolerance, usage
+from reclib.allocation.problem import (
+    Allocation,
+    InfeasibleError,
+    Problem,
+    positions,
+    row_table,
+    tolerance,
+    usage,
+)
 from reclib.allocation.recovery import recover
 
 EXACT_UP_TO, FALLBACK_UP_TO = 2_000, 30_000
