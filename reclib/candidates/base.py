@@ -10,7 +10,7 @@ from scipy import sparse
 
 from reclib.candidates.history import History
 
-BLOCK_CELLS = 10_000_000
+BLOCK_CELLS = 2_000_000
 DIGITS = 6
 COLUMNS = ["customer_id", "item_id", "source", "source_rank", "source_score", "is_known_customer", "is_known_item"]
 
@@ -40,21 +40,21 @@ def best(scores: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         (columns, scores), both rows x n, best first; the score of an empty place is -inf.
     """
-    n = min(n, scores.shape[1])
-    if n == 0:
-        return np.zeros((len(scores), 0), int), np.zeros((len(scores), 0))
     width = scores.shape[1]
-    is_open = np.isfinite(scores)
-    key = np.rint(np.where(is_open, scores, 0.0) * 10**DIGITS).astype(np.int64) * width - np.arange(width)
-    key[~is_open] = np.iinfo(np.int64).min
-    if n < width:
-        columns = np.argpartition(key, width - n, axis=1)[:, width - n:]
-    else:
-        columns = np.broadcast_to(np.arange(width), key.shape)
-    order = np.argsort(np.take_along_axis(key, columns, axis=1), axis=1)[:, ::-1]
-    columns = np.take_along_axis(columns, order, axis=1)
-    taken = np.take_along_axis(scores, columns, axis=1)
-    return columns, np.where(np.isfinite(taken), np.round(taken, DIGITS), -np.inf)
+    n = min(n, width)
+    rounded = np.round(scores, DIGITS)
+    is_taken = np.isfinite(rounded)
+    if 0 < n < width:
+        is_taken &= rounded >= np.partition(rounded, width - n, axis=1)[:, width - n, None]
+    row, column = np.nonzero(is_taken)
+    value = rounded[row, column]
+    order = np.lexsort((column, -value, row))
+    row, column, value = row[order], column[order], value[order]
+    place = np.arange(len(row)) - np.searchsorted(row, row, side="left")
+    kept = place < n
+    columns, values = np.zeros((len(scores), n), np.int64), np.full((len(scores), n), -np.inf, rounded.dtype)
+    columns[row[kept], place[kept]], values[row[kept], place[kept]] = column[kept], value[kept]
+    return columns, values
 
 
 def offer(source: Source, history: History, customers: pd.Index, columns: np.ndarray, score, *, n: int,

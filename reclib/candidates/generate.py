@@ -46,14 +46,14 @@ def default_sources(history: History, *, seed: int = 0) -> list[base.Source]:
     """Choose the sources by kind and size of the data (`sources_sentence` puts the choice into words).
 
     Up to 300,000 pairs every source learns from everything, EASE from up to 5,000 items. Above, EASE learns from the
-    2,000 most liked items, item neighbours from items liked by three customers, and Surprise from a sample.
+    1,500 most liked items, item neighbours from items liked by three customers, and Surprise from a sample of pairs.
     """
     is_big = len(history.pairs) > BIG_PAIRS
     neighbours = ItemNeighbours(k=100, max_items=6_000, min_customers=3) if is_big else ItemNeighbours(k=200)
     sources: list[base.Source] = [BuyAgain()] if history.repeats_allowed else []
     return sources + [
-        Ease(penalty=1_000.0, max_items=2_000) if is_big else Ease(penalty=300.0, max_items=SMALL_CATALOGUE), neighbours,
-        SurpriseFactors(random_state=seed, max_items=2_000 if is_big else 10_000),
+        Ease(penalty=1_000.0, max_items=1_500) if is_big else Ease(penalty=300.0, max_items=SMALL_CATALOGUE), neighbours,
+        SurpriseFactors(random_state=seed, max_pairs=30_000, max_items=2_000) if is_big else SurpriseFactors(random_state=seed),
         SurpriseNeighbours(max_items=1_000 if is_big else 2_000),
         PopularInCategory(), PopularLately(), ContentNeighbours(), NewItems(),
     ]

@@ -103,21 +103,23 @@ def cosine_neighbours(liked: sparse.csr_matrix, k: int, *, block: int = BLOCK_IT
     Returns:
         items x items; column j holds the neighbours of j.
     """
-    norms = np.sqrt(np.asarray(liked.multiply(liked).sum(axis=0)).ravel())
-    unit = sparse.csc_matrix(liked @ sparse.diags_array(1 / np.maximum(norms, 1e-12)))
-    by_item, by_customer = sparse.csr_matrix(unit.T), sparse.csr_matrix(unit)
+    counted = sparse.csr_matrix(liked, dtype=np.float32)
+    by_item, n_items = sparse.csr_matrix(counted.T), liked.shape[1]
+    norms = np.maximum(np.sqrt(np.asarray(counted.multiply(counted).sum(axis=0), np.float32).ravel()), np.float32(1e-6))
     parts = []
-    for start in range(0, unit.shape[1], block):
-        similar = (by_item[start:start + block] @ by_customer).toarray()
+    for start in range(0, n_items, block):
+        similar = (by_item[start:start + block] @ counted).toarray()
+        similar /= norms[start:start + block, None]
+        similar /= norms
         similar[np.arange(len(similar)), start + np.arange(len(similar))] = 0.0
         similar[similar <= 0.5 * 10.0**-base.DIGITS] = -np.inf
         column, value = base.best(similar, k)
         row, place = np.nonzero(np.isfinite(value))
-        parts.append((start + row, column[row, place], value[row, place]))
+        parts.append((start + row, column[row, place], np.round(value[row, place].astype(float), base.DIGITS)))
     if not parts:
-        return sparse.csr_matrix((unit.shape[1], unit.shape[1]))
+        return sparse.csr_matrix((n_items, n_items))
     row, column, value = (np.concatenate(part) for part in zip(*parts))
-    return sparse.csr_matrix((value, (column, row)), shape=(unit.shape[1], unit.shape[1]))
+    return sparse.csr_matrix((value, (column, row)), shape=(n_items, n_items))
 
 
 def _recent(history: History) -> sparse.csr_matrix:

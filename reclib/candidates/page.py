@@ -135,22 +135,27 @@ def cold_sentence(table: pd.DataFrame) -> str:
     return text + (", more than strangers." if warm["value"] > cold["value"] else ", less than strangers.")
 
 
-def split_contest(events: pd.DataFrame, items: pd.DataFrame | None, *, by_time: Split, as_of: pd.Timestamp, k: int,
-                  rng: np.random.Generator) -> pd.DataFrame:
+def split_contest(events: pd.DataFrame, items: pd.DataFrame | None, *, before: Generated, by_time: Split, as_of: pd.Timestamp,
+                  k: int, rng: np.random.Generator) -> pd.DataFrame:
     """Judge popular lately, EASE and item neighbours on what is new, by a split in time and by a random one.
+
+    Args:
+        before: what the sources offered before the cut of `by_time`; they learn again for the random split.
 
     Returns:
         `source`, `by_time`, `time_low`, `time_high`, `at_random`, `random_low`, `random_high`: NDCG at `k`.
     """
+    split = random_split(events, as_of=as_of, rng=rng)
+    history = learn(split.learn, items, None, as_of=split.cut)
+    eligible = eligible_items(history, items)
+    sources = [source for source in default_sources(history) if source.name in CONTEST]
+    at_random = pd.concat([source.fit(history).generate(history.customers, n=k, eligible=eligible) for source in sources])
     rows = []
-    for name, split in (("time", by_time), ("random", random_split(events, as_of=as_of, rng=rng))):
-        history = learn(split.learn, items, None, as_of=split.cut)
-        eligible, truth = eligible_items(history, items), split.truth[split.truth["is_new"]]
-        for source in default_sources(history):
-            if source.name in CONTEST:
-                offers = source.fit(history).generate(history.customers, n=k, eligible=eligible)
-                values = metrics.ndcg_at_k(offers.rename(columns={"source_rank": "rank"}), truth, k=k)
-                rows.append({"source": source.name, "split": name} | metrics.mean_interval(values, rng=rng))
+    for name, offers, truth in (("time", before.offers, by_time.truth), ("random", at_random, split.truth)):
+        listed = offers[offers["source"].isin(CONTEST)].rename(columns={"source": "stage", "source_rank": "rank"})
+        for (stage, metric, _), values in per_customer(listed, truth[truth["is_new"]], k=k, n_candidates=k).items():
+            if metric == metrics.NDCG:
+                rows.append({"source": stage, "split": name} | metrics.mean_interval(values, rng=rng))
     table = pd.DataFrame(rows).pivot(index="source", columns="split", values=["value", "low", "high"])
     columns = {"by_time": ("value", "time"), "time_low": ("low", "time"), "time_high": ("high", "time"),
                "at_random": ("value", "random"), "random_low": ("low", "random"), "random_high": ("high", "random")}
