@@ -176,11 +176,3 @@ def made_at(source: Mapping, logged_deliveries: pd.DataFrame | None) -> pd.Times
     else:
         moment = pd.Timestamp(0, tz="UTC") if logged_deliveries is None else logged_deliveries["delivered_at"].max()
     return (moment.tz_localize("UTC") if moment.tzinfo is None else moment.tz_convert("UTC")).as_unit("us")
-
-
-def differences(values: pd.DataFrame, observed: Mapping[str, float]) -> pd.DataFrame:
-    """How far each estimator was from a known truth: policy, estimator, value, truth, error, is_covered."""
-    table = values[values["policy"].isin(list(observed))].assign(truth=lambda frame: frame["policy"].map(observed))
-    return table.assign(error=table["value"] - table["truth"],
-                        is_covered=(table["low"] <= table["truth"]) & (table["truth"] <= table["high"]))[
-        ["policy", "estimator", "value", "truth", "error", "is_covered"]]
