@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reclib import metrics, schema
-from reclib.ranking import evaluate, features, labels, models, training, value
+from reclib.ranking import against, evaluate, features, labels, models, training, value
 from reclib.ranking.log import moment, response_type
 
 AS_OF = "2026-03-31"
@@ -350,3 +350,16 @@ def test_what_a_chain_without_buy_again_would_lose_is_said():
     less = measured.assign(value=[0.1, 0.16, 0.42])
     assert "is the smaller part: buy_again alone reaches NDCG@10 0.100, popular 0.160" in evaluate.habit_sentence(less, k=10)
     assert "do not buy the same items again" in evaluate.habit_sentence(measured.iloc[1:], k=10)
+
+
+def test_probabilities_are_held_against_a_truth_that_the_caller_opens():
+    ranked = pd.DataFrame({"policy": "relevance", "customer_id": [1, 1, 1, 2, 2, 2], "item_id": [1, 2, 3] * 2,
+                           "p_response": [0.1, 0.2, 0.3, 0.3, 0.2, 0.1], "is_new": True})
+
+    def truth(pairs, params):
+        return pairs.assign(p_buy=params["scale"] * pairs["item_id"])
+
+    found = against.truth_table(ranked, {"answers": True, "params": {"scale": 0.1}}, truth)
+    assert found["within_customers"].tolist() == pytest.approx([0.0, 0.0])
+    assert found["rank_correlation"].tolist() == pytest.approx([0.0, 0.0])
+    assert "cannot be held against" in against.truth_sentence(against.truth_table(ranked, {}, truth))

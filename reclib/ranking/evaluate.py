@@ -220,3 +220,14 @@ def joined(*tables: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame(columns=STAGE_COLUMNS)
     rows = pd.concat([table.reindex(columns=STAGE_COLUMNS) for table in there], ignore_index=True)
     return rows.drop_duplicates(["stage", "metric", "k"], ignore_index=True)
+
+
+def contest_sentences(rankers: dict[str, pd.DataFrame], by_stage: dict[str, pd.DataFrame], relevant: pd.DataFrame,
+                      measured: pd.DataFrame, tasks: pd.DataFrame, *, k: int, seed: int = 7) -> list[str]:
+    """Compare each ranker with the best single source, on all responses and on each task."""
+    sources = measured[~measured["stage"].isin(rankers)]
+    said = []
+    for name, table in rankers.items():
+        for sentence in task_sentences(by_stage | {"ranked": table}, relevant, sources, tasks, k=k, seed=seed):
+            said.append(sentence.replace("ranked", name, 1))
+    return said
