@@ -1,9 +1,11 @@
 """Experiments over shared stock misstate a launch; over split stock, or without scarcity, they do not."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
-from reclib.sources.storefront import config, interference, truth
+from reclib.sources.storefront import config, interference, tables, truth
 
 PARAMS = config.as_params(config.build(n_customers=800, n_items=120, n_days=28, stock_cover=0.5))
 
@@ -47,3 +49,28 @@ def test_summary_by_hand():
     assert interference.sentence(interference.summary(found), currency="EUR") == (
         "The launch is truly worth +2.00 EUR a customer; "
         "an experiment over shared stock says +3.00 [+1.00, +5.00], 50% too much.")
+
+
+def test_parts_of_the_stock_add_up_and_leave_each_customer_in_one_arm():
+    params = tables.load(n_customers=200, n_items=40, n_days=21)[1]["params"]
+    assignments = truth.assign_at_random(params, {"a": 0.3, "b": 0.7}, salt=1)
+    world, state, _ = tables.history(config.build(**params))
+    stock, shares = state.stock.copy(), 0.0
+    total = 0 * stock
+    for arm in ("a", "b"):
+        is_member = (assignments["arm"] == arm).to_numpy()
+        total = total + tables.part(world, replace(state, stock=stock.copy()), is_member, before=shares)[1].stock
+        shares += is_member.mean()
+    assert (total == stock).all()
+
+
+def test_split_answers_hold_every_customer_once_and_only_the_slots_of_their_own():
+    loaded, facts = tables.load(n_customers=200, n_items=40, n_days=21)
+    assignments = truth.assign_at_random(facts["params"], {"a": 0.5, "b": 0.5}, salt=1)
+    slots = pd.DataFrame({"customer_id": range(1, 201), "item_id": "i0001", "position": 1,
+                          "decision_id": [f"d{number}" for number in range(1, 201)]})
+    found = tables.answer(slots, assignments, params=facts["params"], n_days=7, is_split=True)
+    assert found["customers_after"]["customer_id"].tolist() == list(range(1, 201))
+    assert found["events"]["event_id"].is_unique
+    named = found["events"].dropna(subset=["decision_id"])
+    assert (named["decision_id"] == "d" + named["customer_id"].astype("str")).all()

@@ -49,9 +49,10 @@ def read(units: pd.DataFrame | None, source: dict, *, rule_prices: pd.DataFrame 
 
     Args:
         units: the `units` table, or None.
-        source: facts of the source: experiment (the plan), currency, is_randomised.
+        source: facts of the source: experiment (the plan), currency, is_randomised, and is_split, which says whether
+            stock and budgets were divided between the arms.
         rule_prices: `rule_prices`, to see whether arms shared what ran out.
-        rules: facts of the rules; `is_split` says whether stock and budgets were divided between the arms.
+        rules: facts of the rules, which may say `is_split` where the source does not.
     """
     record = source.get("experiment")
     currency = source.get("currency") or ""
@@ -65,7 +66,7 @@ def read(units: pd.DataFrame | None, source: dict, *, rule_prices: pd.DataFrame 
     table = readouts.from_statistics(stats, plan, blocked=readouts.blocking_reason(own, plan))
     checks = pd.concat([
         trust.check_units(own, plan, stats=stats),
-        trust.check_interference(rule_prices, is_split=(rules or {}).get("is_split")),
+        trust.check_interference(rule_prices, is_split=source.get("is_split", (rules or {}).get("is_split"))),
     ], ignore_index=True)
     split = segments.by_segment(own, plan) if plan.is_randomised else pd.DataFrame(columns=segments.COLUMNS)
     found = verdicts.verdict(table, checks, plan, currency=currency)

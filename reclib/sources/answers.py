@@ -24,4 +24,5 @@ def answer(source: dict, deliveries: pd.DataFrame | None, assignments: pd.DataFr
         return None
     from reclib.sources.storefront import tables
 
-    return tables.answer(deliveries, assignments, params=source["params"], n_days=n_days)["events"]
+    return tables.answer(deliveries, assignments, params=source["params"], n_days=n_days,
+                         is_split=bool(source.get("is_split")))["events"]

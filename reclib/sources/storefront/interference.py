@@ -5,8 +5,6 @@ Like `truth`, this is for pages that compare an estimate with the truth; no laye
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 
@@ -51,15 +49,13 @@ def shared(treatment: str, control: str, assignments: pd.DataFrame, *, params: d
 
 
 def split(treatment: str, control: str, assignments: pd.DataFrame, *, params: dict, n_days: int) -> pd.DataFrame:
-    """Split stock: each arm buys from a half of its own, of what is there and of every delivery.
-
-    A unit that cannot be halved goes to one arm, by the parity of the item's number.
-    """
-    halves = []
-    for number, (arm, policy) in enumerate(((TREATED, treatment), (CONTROL, control))):
+    """Split stock: each arm buys from its own part (`tables.part`) of what is there and of every replenishment."""
+    parts, before = [], 0.0
+    for arm, policy in ((TREATED, treatment), (CONTROL, control)):
         is_member = (assignments["arm"] == arm).to_numpy()
-        halves.append(_half(policy, is_member, number, params=params, n_days=n_days)[is_member])
-    return pd.concat(halves).sort_index()
+        parts.append(_own(policy, is_member, before, params=params, n_days=n_days)[is_member])
+        before += float(is_member.mean())
+    return pd.concat(parts).sort_index()
 
 
 def summary(found: pd.DataFrame) -> pd.DataFrame:
@@ -137,13 +133,9 @@ def cover_sentence(found: pd.DataFrame) -> str:
         f"and with stock that never runs out by {endless.misstated:+.0%}.")
 
 
-def _half(policy: str, is_member: np.ndarray, number: int, *, params: dict, n_days: int) -> pd.DataFrame:
+def _own(policy: str, is_member: np.ndarray, before: float, *, params: dict, n_days: int) -> pd.DataFrame:
     world, state, log = tables.history(config.build(**params))
-    odd = (np.arange(world.config.n_items) + number) % 2
-    people = replace(world.customers, rate=np.where(is_member, world.customers.rate, 0.0))
-    goods = replace(world.items, base_stock=(world.items.base_stock + odd) // 2)
-    world = replace(world, customers=people, items=goods)
-    state.stock = (state.stock + odd) // 2
+    world, state = tables.part(world, state, is_member, before=before)
     first_day = params["n_days"]
     later = days.run(world, state, policies.named(policy), first_day=first_day, n_days=n_days)
     return totals.total(world, state, [log, later], first_day=first_day, n_days=n_days)

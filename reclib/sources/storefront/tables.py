@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 
+import numpy as np
 import pandas as pd
 
 from reclib.sources.storefront import config, days, frames, policies, totals
@@ -53,8 +55,8 @@ def load(*, n_customers: int = 4000, n_items: int = 500, n_days: int = 84, seed:
     return tables, facts(settings)
 
 
-def answer(deliveries: pd.DataFrame, assignments: pd.DataFrame | None = None, *, params: dict,
-           n_days: int = 28) -> dict[str, pd.DataFrame]:
+def answer(deliveries: pd.DataFrame, assignments: pd.DataFrame | None = None, *, params: dict, n_days: int = 28,
+           is_split: bool = False) -> dict[str, pd.DataFrame]:
     """Let the same world go on while every visitor is shown the slate published for them.
 
     Args:
@@ -62,6 +64,8 @@ def answer(deliveries: pd.DataFrame, assignments: pd.DataFrame | None = None, *,
         assignments: `assignments`; its customers must be customers of this world. Who has no delivery sees nothing.
         params: `facts["params"]` of the history.
         n_days: days that the shop answers for.
+        is_split: each arm buys from its own part of the stock and of every replenishment, by its share of the
+            customers, so that what one arm buys the other does not lack.
 
     Returns:
         `events` of these days, with the `decision_id` of the slot that they answer, and `customers_after`: one row a
@@ -73,15 +77,67 @@ def answer(deliveries: pd.DataFrame, assignments: pd.DataFrame | None = None, *,
     if n_days < 1:
         raise ValueError(f"n_days == {n_days}, must be at least 1.")
     settings = config.build(**params)
+    arms = _arms(assignments, settings.n_customers) if is_split else np.zeros(settings.n_customers, dtype=int)
     if assignments is not None:
         policies.customer_numbers(assignments["customer_id"], settings.n_customers)
+    parts = [_answer_of(deliveries, arms == arm, before=float((arms < arm).mean()), settings=settings, n_days=n_days)
+             for arm in np.unique(arms)]
+    events = pd.concat([part["events"] for part in parts], ignore_index=True)
+    if len(parts) > 1:
+        first_id = int(events["event_id"].min()) if len(events) else 0
+        events = events.sort_values(["occurred_at", "customer_id", "event_id"], ignore_index=True)
+        events["event_id"] = first_id + np.arange(len(events))
+    after = pd.concat([part["customers_after"] for part in parts]).sort_values("customer_id", ignore_index=True)
+    return {"events": events, "customers_after": after}
+
+
+def _answer_of(deliveries: pd.DataFrame, is_member: np.ndarray, *, before: float, settings: config.Storefront,
+               n_days: int) -> dict[str, pd.DataFrame]:
+    """The answers of some customers, who buy from their own part of the stock: their share, after the share `before`."""
     world, state, log = _history(settings)
+    world, state = part(world, state, is_member, before=before)
     policy = policies.published(deliveries, settings.n_customers, settings.n_items)
     first_day = settings.n_days
     later = days.run(world, state, policy, first_day=first_day, n_days=n_days)
-    events = frames.events(world, [log, later], first_day=first_day, n_days=n_days, slots=deliveries["decision_id"])
+    found = frames.events(world, [log, later], first_day=first_day, n_days=n_days, slots=deliveries["decision_id"])
     after = totals.total(world, state, [log, later], first_day=first_day, n_days=n_days)
-    return {"events": events, "customers_after": after.merge(_before(settings), on="customer_id", validate="one_to_one")}
+    after = after.merge(_before(settings), on="customer_id", validate="one_to_one")
+    if is_member.all():
+        return {"events": found, "customers_after": after}
+    members = np.flatnonzero(is_member) + 1
+    return {name: frame[frame["customer_id"].isin(members)] for name, frame in
+            (("events", found), ("customers_after", after))}
+
+
+def part(world: World, state: State, is_member: np.ndarray, *, before: float) -> tuple[World, State]:
+    """A world in which only the members come, and in which there is only their part of the stock.
+
+    Parts of all arms add up to the whole: a unit that cannot be divided goes to one arm, by the item's number.
+    """
+    if is_member.all():
+        return world, state
+    until = before + float(is_member.mean())
+    people = replace(world.customers, rate=np.where(is_member, world.customers.rate, 0.0))
+    goods = replace(world.items, base_stock=_below(world.items.base_stock, until) - _below(world.items.base_stock, before))
+    state.stock = _below(state.stock, until) - _below(state.stock, before)
+    return replace(world, customers=people, items=goods), state
+
+
+def _below(stock: np.ndarray, share: float) -> np.ndarray:
+    """Whole units of each item below a share of its stock; the turn that rounds differs from item to item."""
+    if share >= 1 - 1e-9:
+        return stock
+    turn = (np.arange(len(stock)) % 7) / 7 * (share > 0)
+    return np.floor(stock * share + turn).astype(stock.dtype)
+
+
+def _arms(assignments: pd.DataFrame | None, n_customers: int) -> np.ndarray:
+    """The number of each customer's arm; who is in no arm goes with the first."""
+    arms = np.zeros(n_customers, dtype=int)
+    if assignments is not None:
+        at = policies.customer_numbers(assignments["customer_id"], n_customers)
+        arms[at] = assignments["arm"].astype("str").rank(method="dense").astype(int) - 1
+    return arms
 
 
 def facts(settings: config.Storefront) -> dict:
@@ -89,7 +145,7 @@ def facts(settings: config.Storefront) -> dict:
     as_of = pd.Timestamp(config.FIRST_DAY) + pd.Timedelta(days=settings.n_days - 1)
     return {
         "currency": CURRENCY, "as_of": as_of.date().isoformat(), "n_days": settings.n_days, "k": settings.k,
-        "params": config.as_params(settings), "answers": True, "experiment": plan(), "is_randomised": True,
+        "params": config.as_params(settings), "answers": True, "experiment": plan(), "is_randomised": True, "is_split": True,
         "cost_is_known": True, "assumptions": list(ASSUMPTIONS),
     }
 
