@@ -7,7 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reclib import schema
+from reclib.allocation.problem import InfeasibleError
 from reclib.rules import decide, funnel, lint, outcomes, overrides, pairs, register, slates, tables
+from reclib.rules.plan import STATES
 
 AS_OF = pd.Timestamp("2026-03-01", tz="UTC")
 
@@ -218,6 +220,17 @@ def test_hard_rules_never_yield():
     assert shown(case, plans["value"]) == {} and not plans["value"].relaxed
 
 
+def test_hard_shared_rules_that_cannot_hold_are_named():
+    items = items_of(2, own=[True, False], stock_on_hand=[1.0, 9.0])
+    text = text_of("id: S, kind: stock, placements_per_unit: 1",
+                   'id: F, kind: min_exposure, placements: 3, when: {field: own, op: "==", value: true}')
+    ranked = ranked_of({customer: [0.5, 0.4] for customer in range(4)})
+    with pytest.raises(InfeasibleError, match="F misses its limit by 2 placements.*cannot hold together: F, stock"):
+        decided(ranked, items, text, k=1)
+    case, plans = decided(ranked, items, text.replace("placements: 3", "placements: 3, is_hard: false"), k=1)
+    assert plans["value"].found.relaxed == ("F",) and (plans["value"].position > 0).sum() == 4
+
+
 def test_shadow_rules_are_counted_and_refuse_nothing():
     case, plans = decided(ranked_of({1: [2, 1]}), items_of(2, a=[0, 1]), text_of(
         'id: A, kind: safety, status: shadow, keep: {field: a, op: "==", value: 1}'))
@@ -311,7 +324,7 @@ def test_no_slate_breaks_a_hard_rule_states_partition_and_the_funnel_reconciles(
     assert seen.loc[seen["is_own"], "price"].sum() <= 3 + 1e-9
     sizes = seen.groupby("customer_id")["position"].agg(["size", "max", "nunique"])
     assert (sizes["size"] <= k).all() and (sizes["size"] == sizes["max"]).all() and (sizes["size"] == sizes["nunique"]).all()
-    assert set(plan.state[plan.is_ranked]) <= set(decide.STATES) and ((plan.state == "shown") == (plan.position > 0)).all()
+    assert set(plan.state[plan.is_ranked]) <= set(STATES) and ((plan.state == "shown") == (plan.position > 0)).all()
     assert ((plan.state == "filtered") == (plan.first >= 0)).all()
     steps = funnel.funnel(case, plan)
     assert funnel.reconcile(steps) and steps["n_pairs"].iloc[-1] == len(seen)

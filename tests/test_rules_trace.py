@@ -43,8 +43,8 @@ def world_of(seed: int = 3, n: int = 30, n_items: int = 12, *, whole_ids: bool =
     return items, ranked, candidates.reset_index(drop=True), events
 
 
-def decided(items, ranked, candidates, events, text: str = RULES, k: int = 2):
-    world = pairs.build(items, None, events, as_of=schema.end_of_day(AS_OF), customer_ids=ranked["customer_id"],
+def decided(items, ranked, candidates, events, text: str = RULES, k: int = 2, customers: pd.DataFrame | None = None):
+    world = pairs.build(items, customers, events, as_of=schema.end_of_day(AS_OF), customer_ids=ranked["customer_id"],
                         item_ids=ranked["item_id"], candidates=candidates)
     rules = lint.require(register.parse(text), world)
     case = decide.prepare(ranked, rules, world, k=k)
@@ -151,6 +151,20 @@ def test_controls_start_at_full_value_and_never_gain_by_turning():
     assert table.groupby("control")["value_share"].first().eq(1).all() and (table["value_share"] <= 1 + 1e-9).all()
     varied = table[table["control"] == "diversity"]["measure"]
     assert varied.is_monotonic_increasing
+
+
+def test_contact_days_are_held_against_opt_outs_of_the_week_that_follows():
+    items, ranked, candidates, events = world_of()
+    days = pd.to_datetime(["2026-02-20", "2026-02-21", "2026-02-28"], utc=True).astype("datetime64[us, UTC]")
+    events = pd.DataFrame({"event_id": range(3), "occurred_at": days, "customer_id": [0, 0, 1],
+                           "item_id": items["item_id"].iloc[3], "event_type": "impression", "value": 0.0})
+    out = pd.Series([pd.Timestamp("2026-02-24", tz="UTC")] + [pd.NaT] * 29, dtype="datetime64[us, UTC]")
+    customers = pd.DataFrame({"customer_id": range(30), "opted_out_at": out})
+    case, plans = decided(items, ranked, candidates, events, customers=customers)
+    table = tradeoffs.contacts(case, plans["value"]).set_index("n_contacts")
+    assert table["n_customers"].to_dict() == {0: 29, 1: 1} | dict.fromkeys(range(2, 8), 0)  # customer 1 on the 28th
+    assert table.loc[2, ["n_weeks", "p_optout"]].tolist() == [1, 1]  # customer 0, two days before leaving
+    assert table.at[0, "n_weeks"] == 29 * 8 + 7 and table.at[0, "p_optout"] == 0
 
 
 def test_the_explorer_draws_once_in_batch_and_builds_no_widget(monkeypatch):

@@ -10,7 +10,7 @@ experiment that gives each policy its part of the customers uses about that part
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -19,95 +19,15 @@ from reclib.allocation import problem as allocation
 from reclib.allocation.solve import solve
 from reclib.rules import filters, slates
 from reclib.rules.conditions import hold
-from reclib.rules.pairs import Pairs, World, level
-from reclib.rules.register import (Boost, Budget, Diversity, MarginFloor, MinExposure, Pin, Rule, SlateQuota, Stock)
+from reclib.rules.kinds import Boost, Diversity, Pin, Rule
+from reclib.rules.pairs import Pairs, World
+from reclib.rules.plan import Case, Plan
+from reclib.rules.shared import capacity, groups, quota_of, row_of
+from reclib.rules.states import end_states
 
 FILL = 1e-6
 PIN_BONUS = 3.0
 MMR_EXTRA = 8
-STATES = ("filtered", "capped", "lost_to_allocation", "below_cut", "shown")
-
-
-@dataclass(frozen=True)
-class Case:
-    """All pairs that some policy ranks or some pin asks for, and what each rule would refuse.
-
-    Attributes:
-        world: what rules may know.
-        rules: rules in force, in order of precedence, shadow ones included.
-        skipped: rule_id -> why it is not in force.
-        pairs: unique pairs, sorted by customer and item.
-        refused: rule_id -> mark of the pairs that a row rule would refuse, whatever the others do.
-        pins: rule_id -> mark of the pairs that a pin asks for.
-        k: slots in a slate.
-    """
-
-    world: World
-    rules: list[Rule]
-    skipped: dict[str, str]
-    pairs: Pairs
-    refused: dict[str, np.ndarray]
-    pins: dict[str, np.ndarray]
-    k: int
-    levers: dict[str, np.ndarray] = field(default_factory=dict)
-
-    @property
-    def key(self) -> np.ndarray:
-        """One sorted number a pair."""
-        return self.pairs.customer.astype("int64") * len(self.world.items) + self.pairs.item
-
-    def live(self, policy: str) -> list[Rule]:
-        """Rules that are enforced for a policy."""
-        return [rule for rule in self.rules if rule.status == "live" and _concerns(rule, policy)]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What was decided for one policy, one entry a pair of the case.
-
-    Attributes:
-        policy: name.
-        is_ranked: the policy ranks the pair, or a pin brought it in.
-        rank, priority, p_response, money: as ranked; `money` is p_response x value.
-        first: number (in the case's rules) of the first rule that refused the pair, else -1.
-        score: what was maximised: the priority after boosts and diversity, without the bonus of pins.
-        penalty: what diversity took from the score.
-        position: slot from 1, else 0.
-        state: one of `STATES`, "" where not ranked.
-        blame: number of the rule that kept an allowed pair out, else -1.
-        problem: what was allocated.
-        found: the allocation.
-        is_pinned: shown in the slot that a pin asked for.
-        relaxed: soft row rules that yielded, with the number of customers for whom they did.
-        yielded: mark of the pairs that are allowed because a soft rule yielded.
-        is_added: mark of the pairs that only a pin brought in: they rank last and are worth nothing.
-        bonus: what the problem adds to the value of pinned pairs so that they come first.
-    """
-
-    policy: str
-    is_ranked: np.ndarray
-    rank: np.ndarray
-    priority: np.ndarray
-    p_response: np.ndarray
-    money: np.ndarray
-    first: np.ndarray
-    score: np.ndarray
-    penalty: np.ndarray
-    position: np.ndarray
-    state: np.ndarray
-    blame: np.ndarray
-    problem: allocation.Problem
-    found: allocation.Allocation
-    is_pinned: np.ndarray
-    relaxed: dict[str, int]
-    yielded: np.ndarray
-    is_added: np.ndarray
-    bonus: float
-
-    @property
-    def value(self) -> float:
-        """Sum of the scores shown, in the unit of the policy's priority."""
-        return float(np.round(self.score[self.position > 0], 6).sum())
 
 
 def prepare(ranked: pd.DataFrame, rules: list[Rule], world: World, *, k: int) -> Case:
@@ -203,28 +123,7 @@ def settle(case: Case, draft: Plan, found: allocation.Allocation) -> Plan:
     table[draft.problem.pair_row, draft.problem.pair_column] = wanted
     position = draft.problem.of_pairs(slates.place_pins(found.position.astype("int64"), table))
     plan = replace(draft, position=position, found=found, is_pinned=(position > 0) & (wanted > 0))
-    return replace(plan, **dict(zip(("state", "blame"), _states(case, plan, rules))))
-
-
-def reduced(case: Case, plan: Plan) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """What the shared limits take from each pair, in all and by rule: price x what the pair uses of the limit."""
-    parts = {}
-    item = case.pairs.item
-    stock = [rule.id for rule in case.live(plan.policy) if isinstance(rule, Stock) and rule.placements_per_unit]
-    if stock:
-        parts[stock[0]] = plan.found.item_prices[item]
-    for row in plan.problem.rows:
-        price = plan.found.row_prices.get(row.name, 0.0)
-        if price > 0:
-            use = (0.0 if row.per_response is None else row.per_response[item] * plan.p_response) + (
-                0.0 if row.per_placement is None else row.per_placement[item])
-            parts[row.name] = price * use
-    total = sum(parts.values(), np.zeros(len(item)))
-    return total, parts
-
-
-def _concerns(rule: Rule, policy: str) -> bool:
-    return rule.policies is None or policy in rule.policies
+    return replace(plan, **dict(zip(("state", "blame"), end_states(case, plan, rules))))
 
 
 def aligned(ranked: pd.DataFrame, case: Case) -> dict[str, np.ndarray]:
@@ -324,28 +223,6 @@ def _penalty(case: Case, rules: list[Rule], score: np.ndarray) -> np.ndarray:
     return np.round(framed.of_pairs(total), 6)
 
 
-def groups(world: World, name: str) -> np.ndarray:
-    """Codes of an item field's values; -1 where missing."""
-    values, codes = level(world, name)
-    if codes != "item":
-        raise ValueError(f"field {name!r} belongs to customers; quotas and diversity need a field of items.")
-    return pd.factorize(values, sort=True)[0]
-
-
-def members(world: World, condition: object) -> np.ndarray:
-    """Items for which a condition on item fields is known to hold."""
-    if condition is None:
-        return np.ones(len(world.items), dtype=bool)
-    return hold(condition, lambda name: _item_level(world, name)).is_true
-
-
-def _item_level(world: World, name: str) -> pd.Series:
-    values, codes = level(world, name)
-    if codes != "item":
-        raise ValueError(f"field {name!r} belongs to customers; a shared rule needs fields of items.")
-    return values
-
-
 def _problem(case: Case, rules: list[Rule], score: np.ndarray, p_response: np.ndarray,
              bonus: float) -> allocation.Problem:
     wanted = wanted_slots(case, rules)
@@ -353,59 +230,9 @@ def _problem(case: Case, rules: list[Rule], score: np.ndarray, p_response: np.nd
     n_slots = len(case.world.customers) * case.k
     return allocation.from_pairs(
         case.pairs.customer, case.pairs.item, value, k=case.k, n_customers=len(case.world.customers),
-        n_items=len(case.world.items), response=p_response, stock=_capacity(case, rules),
+        n_items=len(case.world.items), response=p_response, stock=capacity(case.world, rules),
         quotas=tuple(quota for rule in rules if (quota := quota_of(case.world, rule))),
-        rows=tuple(row for rule in rules if (row := _row(case.world, rule, n_slots))))
-
-
-def _capacity(case: Case, rules: list[Rule]) -> np.ndarray:
-    """Placements that each item's stock bears."""
-    capacity = np.full(len(case.world.items), np.inf)
-    for rule in rules:
-        if isinstance(rule, Stock) and rule.placements_per_unit:
-            units = _item_level(case.world, rule.field).to_numpy("float64", na_value=np.nan)
-            own = np.floor(np.maximum(units, 0) * rule.placements_per_unit)
-            capacity = np.fmin(capacity, own)
-    return capacity
-
-
-def quota_of(world: World, rule: Rule) -> allocation.Quota | None:
-    """The quota that a rule sets within a slate, or None where it sets none."""
-    if isinstance(rule, SlateQuota):
-        group = np.where(members(world, rule.when), groups(world, rule.field), -1)
-        return allocation.Quota(rule.id, group, rule.max)
-    if isinstance(rule, Diversity) and rule.method == "max_similar":
-        codes = pd.DataFrame({name: groups(world, name) for name in rule.fields})
-        group = codes.groupby(rule.fields).ngroup().to_numpy()
-        return allocation.Quota(rule.id, np.where((codes < 0).any(axis=1), -1, group), rule.max)
-    return None
-
-
-def _row(world: World, rule: Rule, n_slots: int) -> allocation.Row | None:
-    options = {"is_hard": rule.is_hard, "yields": rule.yields}
-    if isinstance(rule, Budget):
-        return allocation.budget(rule.id, _cost(world, rule), rule.max, per=rule.per, **options)
-    if isinstance(rule, MarginFloor) and rule.over == "all":
-        price = _item_level(world, "price").fillna(0.0).to_numpy("float64")
-        rate = _item_level(world, "margin_rate")
-        rate = rate.fillna(rate.min() if rule.on_missing == "block" and rate.notna().any() else rule.min)
-        return allocation.margin_floor(rule.id, price, rate.to_numpy("float64"), rule.min, **options)
-    if isinstance(rule, MinExposure):
-        is_member = members(world, rule.when)
-        if rule.placements is not None:
-            return allocation.min_exposure(rule.id, is_member, rule.placements, **options)
-        return allocation.min_share(rule.id, is_member, rule.share, of=rule.of, n_slots=n_slots, **options)
-    return None
-
-
-def _cost(world: World, rule: Budget) -> np.ndarray:
-    """What each item costs; a missing cost counts as the dearest known one where missing data blocks, else as nothing."""
-    is_member = members(world, rule.when)
-    if rule.cost is None:
-        return np.where(is_member, rule.times, 0.0)
-    cost = _item_level(world, rule.cost).astype("float64")
-    cost = cost.fillna(cost.max() if rule.on_missing == "block" and cost.notna().any() else 0.0)
-    return np.where(is_member, cost * rule.times, 0.0)
+        rows=tuple(row for rule in rules if (row := row_of(case.world, rule, n_slots))))
 
 
 def _holds(problem: allocation.Problem, is_shown: np.ndarray) -> bool:
@@ -425,65 +252,3 @@ def _by_itself(problem: allocation.Problem, position: np.ndarray) -> allocation.
         row_prices=dict.fromkeys(problem.row_names, 0.0),
         rows=allocation.row_table(problem, allocation.usage(problem, is_shown), prices),
         fill_rate=float(is_shown.sum()) / max(problem.n_slots, 1), method="by itself", n_iterations=1)
-
-
-def _states(case: Case, plan: Plan, rules: list[Rule]) -> tuple[np.ndarray, np.ndarray]:
-    """The one state that each pair ends in, and the rule that kept an allowed pair out."""
-    number = {rule.id: place for place, rule in enumerate(case.rules)}
-    is_open, is_shown = plan.is_ranked & (plan.first < 0), plan.position > 0
-    price, parts = reduced(case, plan)
-    net = plan.score - price
-    cut, raw_cut = _cuts(case, plan, net), _cuts(case, plan, plan.score)
-    could = is_open & ~is_shown & (plan.score > 0) & (plan.score + plan.penalty > raw_cut)
-    blame = np.full(len(net), -1)
-    state = np.where(is_open, "below_cut", np.where(plan.is_ranked, "filtered", "")).astype(object)
-    dearest = _dearest(parts, number, len(net))
-    lost = could & (net <= cut) & (dearest >= 0)
-    blame[lost], state[lost] = dearest[lost], "lost_to_allocation"
-    for rule_id, is_full in _full_quotas(case, plan, is_shown):
-        capped = could & (net > cut) & is_full & (state != "capped")
-        blame[capped], state[capped] = number[rule_id], "capped"
-    diverse = [number[rule.id] for rule in rules if isinstance(rule, Diversity) and rule.method == "mmr"]
-    pushed = could & (state == "below_cut") & (plan.penalty > 0) & (plan.score <= raw_cut)
-    if diverse:
-        blame[pushed], state[pushed] = diverse[0], "capped"
-    rest = could & (state == "below_cut") & (plan.score > raw_cut)
-    blame[rest], state[rest] = _tightest(plan, parts, number), "lost_to_allocation"
-    state[is_shown] = "shown"
-    return state, blame
-
-
-def _cuts(case: Case, plan: Plan, score: np.ndarray) -> np.ndarray:
-    """The score of each customer's last unpinned slot, 0 where the slate has room; one entry a pair."""
-    n = len(case.world.customers)
-    is_shown = plan.position > 0
-    lowest = np.full(n, np.inf)
-    counted = is_shown & ~plan.is_pinned
-    np.minimum.at(lowest, case.pairs.customer[counted], score[counted])
-    has_room = np.bincount(case.pairs.customer[is_shown], minlength=n) < case.k
-    return np.where(has_room, 0.0, lowest)[case.pairs.customer]
-
-
-def _dearest(parts: dict[str, np.ndarray], number: dict[str, int], n: int) -> np.ndarray:
-    best, blame = np.zeros(n), np.full(n, -1)
-    for rule_id, part in parts.items():
-        better = part > best
-        best[better], blame[better] = part[better], number[rule_id]
-    return blame
-
-
-def _full_quotas(case: Case, plan: Plan, is_shown: np.ndarray):
-    for quota in plan.problem.quotas:
-        group = np.asarray(quota.group)[case.pairs.item]
-        n_groups = int(np.max(quota.group, initial=-1)) + 1
-        cell = case.pairs.customer.astype("int64") * (n_groups + 1) + np.where(group < 0, n_groups, group)
-        used = np.bincount(cell[is_shown], minlength=len(case.world.customers) * (n_groups + 1))
-        yield quota.name, (group >= 0) & (used[cell] >= quota.limit)
-
-
-def _tightest(plan: Plan, parts: dict[str, np.ndarray], number: dict[str, int]) -> int:
-    """The rule to name where whole units, not prices, kept a pair out."""
-    if parts:
-        return number[next(iter(parts))]
-    rows = plan.found.rows
-    return number[rows.loc[rows["slack"].idxmin(), "name"]] if len(rows) else -1

@@ -9,7 +9,7 @@ import pandas as pd
 
 from reclib.report import number, percent
 from reclib.rules import pairs as fields_of
-from reclib.rules.decide import Case, Plan
+from reclib.rules.plan import Case, Plan
 
 LAYERS = ("candidates", "ranking", "filters", "slates and limits")
 
@@ -51,7 +51,8 @@ def decision_diff(before: tuple[Case, Plan], after: tuple[Case, Plan]) -> Diff:
     n = len(world.customers)
     changed = _differs(old, new, n, lambda side: side.loc[side["position"] > 0, ["key", "position"]])
     layer = np.full(n, len(LAYERS) - 1)
-    looks = (lambda side: side.loc[~side["is_added"], ["key"]], lambda side: side.loc[~side["is_added"], ["key", "rank"]],
+    looks = (lambda side: side.loc[~side["is_added"], ["key"]],
+             lambda side: side.loc[~side["is_added"], ["key", "rank"]],
              lambda side: side.loc[side["is_allowed"], ["key"]])
     for place in reversed(range(len(looks))):
         layer[_differs(old, new, n, looks[place])] = place
@@ -74,8 +75,8 @@ def sentence(diff: Diff) -> str:
     value = diff.measures.set_index("measure").loc["predicted value"]
     moved = (value["after"] / value["before"] - 1) if value["before"] else np.nan
     return (f"{n:,} of {diff.n_customers:,} customers see something else ({percent(n / max(diff.n_customers, 1))}), "
-            f"{int(top['n_customers']):,} of them first because of {top['layer']}; predicted value goes from {number(value['before'])} to "
-            f"{number(value['after'])} ({'+' if moved >= 0 else ''}{percent(moved)}).")
+            f"{int(top['n_customers']):,} of them first because of {top['layer']}; predicted value goes from "
+            f"{number(value['before'])} to {number(value['after'])} ({'+' if moved >= 0 else ''}{percent(moved)}).")
 
 
 def _keyed(case: Case, plan: Plan) -> pd.DataFrame:

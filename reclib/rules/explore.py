@@ -9,7 +9,9 @@ from reclib import plots
 from reclib.report import percent
 from reclib.rules import pairs as fields_of
 from reclib.rules import slates
-from reclib.rules.decide import Case, Plan, groups, reduced
+from reclib.rules.plan import Case, Plan
+from reclib.rules.shared import groups
+from reclib.rules.states import reduced
 
 
 N_STEPS = 7
@@ -50,7 +52,7 @@ class Desk:
             alternative text.
         """
         first, (low, high, _, _) = next(iter(self.controls.items()))
-        steps = np.unique(np.round(np.linspace(low, high, N_STEPS), 3)) if high <= 1 else np.unique(np.linspace(low, high, N_STEPS).round())
+        steps = np.unique(np.round(np.linspace(low, high, N_STEPS), 3 if high <= 1 else 0))
         path = [self._shares(**(values | {first: float(step)})) for step in steps]
         now = self._shares(**values)
         fig, (left, right) = plots.plt.subplots(1, 2, figsize=(8.4, 3.0), layout="constrained")

@@ -9,9 +9,11 @@ import pandas as pd
 
 from reclib.rules import filters
 from reclib.rules import pairs as fields_of
-from reclib.rules.decide import Case, members
+from reclib.rules.plan import Case
+from reclib.rules.shared import members
 from reclib.rules.pairs import World
-from reclib.rules.register import Boost, Budget, MinExposure, Pin, Rule, RuleError, SlateQuota, Stock
+from reclib.rules.kinds import Boost, Budget, MinExposure, Pin, Rule, SlateQuota, Stock
+from reclib.rules.register import RuleError
 
 COLUMNS = ["rule_id", "fault", "weight"]
 
@@ -78,7 +80,8 @@ def _floors(case: Case) -> list[dict]:
                       "fault": f"the floors of {names} concern different items and add up to {total:.2f} of all shown, more than one"})
     for rule, mark in zip(floors, marks):
         if not mark.any():
-            found.append({"rule_id": rule.id, "weight": "contradiction", "fault": f"asks for a share of {rule.share:g}, but no item is a member"})
+            found.append({"rule_id": rule.id, "weight": "contradiction",
+                          "fault": f"asks for a share of {rule.share:g}, but no item is a member"})
     return found
 
 
@@ -103,7 +106,8 @@ def _pins(case: Case) -> list[dict]:
                           "fault": f"pins item {rule.item_id!r}, which no customer may see: {by} it for all of them"})
         for other, (slot, seen) in slots.items():
             if slot == rule.position and (seen & _customers(case, mark)).any():
-                found.append({"rule_id": rule.id, "weight": "contradiction", "fault": f"wants slot {slot}, which {other} has for the same customers"})
+                found.append({"rule_id": rule.id, "weight": "contradiction",
+                              "fault": f"wants slot {slot}, which {other} has for the same customers"})
         slots[rule.id] = rule.position, _customers(case, mark)
     return found
 
@@ -120,7 +124,8 @@ def _boosts(case: Case) -> list[dict]:
 
 def _refused_by_any(case: Case) -> np.ndarray:
     live = {rule.id for rule in case.rules if rule.status == "live"}
-    return np.logical_or.reduce([np.zeros(len(case.pairs), dtype=bool), *(mark for name, mark in case.refused.items() if name in live)])
+    own = (mark for name, mark in case.refused.items() if name in live)
+    return np.logical_or.reduce([np.zeros(len(case.pairs), dtype=bool), *own])
 
 
 def _redundant(case: Case) -> list[dict]:

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from reclib.rules import filters
-from reclib.rules.decide import Case, Plan
-from reclib.rules.register import Boost, Diversity, Pin
+from reclib.rules.plan import Case, Plan
+from reclib.rules.kinds import Boost, Diversity, Pin
 
 STATE_WORDS = {
     "capped": "no room beside the items above it", "lost_to_allocation": "worth less than the limit that it would use",
@@ -89,7 +89,8 @@ def _outcomes(case: Case, plan: Plan) -> list[pd.DataFrame]:
         if rule.id in case.refused:
             hit = case.refused[rule.id] & plan.is_ranked
             parts.append(_part(case, plan, rule.id, hit & (plan.first >= 0), "filtered", lambda rows: _met(case, rule, rows)))
-            parts.append(_part(case, plan, rule.id, hit & plan.yielded, "penalised", lambda rows: "yielded: nothing else could be shown"))
+            parts.append(_part(case, plan, rule.id, hit & plan.yielded, "penalised",
+                               lambda rows: "yielded: nothing else could be shown"))
         if isinstance(rule, Boost):
             times = case.levers[rule.id]
             is_up = plan.is_ranked & (plan.first < 0) & (times > 1)

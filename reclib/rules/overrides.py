@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 
 from reclib.rules.conditions import Test
-from reclib.rules.decide import Case, Plan, allocate, draft_of
-from reclib.rules.register import Block, Pin, Rule, RuleError, in_order
+from reclib.rules.decide import allocate, draft_of
+from reclib.rules.plan import Case, Plan
+from reclib.rules.kinds import Block, Pin, Rule
+from reclib.rules.register import RuleError, in_order
 
 
 def merge(rules: list[Rule], overrides: pd.DataFrame | None, *, as_of: pd.Timestamp) -> list[Rule]:

@@ -20,10 +20,12 @@ import pandas as pd
 from reclib.allocation.pricing import PriceList
 from reclib.allocation.pricing import price_rules as price_variants
 from reclib.allocation.problem import Problem
-from reclib.rules.decide import Case, Plan, aligned, allocate, draft_of, quota_of
+from reclib.rules.decide import aligned, allocate, draft_of
+from reclib.rules.plan import Case, Plan
+from reclib.rules.shared import quota_of
 from reclib.rules.outcomes import reasons
 from reclib.rules.pairs import Pairs
-from reclib.rules.register import Boost, Diversity, Pin, Rule, SlateQuota, Stock
+from reclib.rules.kinds import Boost, Diversity, Pin, Rule, SlateQuota, Stock
 
 ALL_LIFTED = "all rules lifted"
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from reclib.report import money, number, percent
-from reclib.rules.decide import Case, Plan
+from reclib.rules.plan import Case, Plan
 from reclib.rules.prices import Priced
 
 
@@ -102,6 +102,22 @@ def curves(table: pd.DataFrame, weight: float = 0.2) -> str:
         parts.append(f"{control} at {step['weight']:g} costs {percent(1 - step['value_share'], 2)} of value and moves "
                      f"{first['counts']} from {number(first['measure'])} to {number(step['measure'])}")
     return ("; ".join(parts)[0].upper() + "; ".join(parts)[1:] + ".") if parts else "This source feeds none of the controls."
+
+
+def contacts(table: pd.DataFrame, n_least: int = 50) -> str:
+    """Say how response and opt-out move from few contact days to many, where both are known."""
+    large = table[table["n_customers"] >= n_least].dropna(subset="p_response")
+    if len(large) < 2:
+        return "How often customers are contacted is not known well enough to say what one more contact brings."
+    few, many = large.iloc[0], large.iloc[-1]
+    said = (f"Customers with {int(many['n_contacts'])} contact days last week are foreseen to respond to {percent(many['p_response'])} of "
+            f"tonight's slots, those with {int(few['n_contacts'])} to {percent(few['p_response'])}")
+    known = table[(table["n_weeks"] >= n_least) & table["p_optout"].notna()]
+    if len(known) < 2:
+        return said + "; who opted out is not known."
+    low, high = known.iloc[0], known.iloc[-1]
+    return said + (f"; a week with {int(high['n_contacts'])} contact days was followed by an opt-out in {percent(high['p_optout'], 2)} of "
+                   f"cases, one with {int(low['n_contacts'])} in {percent(low['p_optout'], 2)}.")
 
 
 def _above(plan: Plan) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from reclib.rules import register
-from reclib.rules.decide import Case, Plan
+from reclib.rules.plan import Case, Plan
 from reclib.rules.prices import Priced, would_refuse
 
 MAIN, CONTROL = "value", "popular"
@@ -49,7 +49,8 @@ def shared_limits(case: Case, plans: dict[str, Plan]) -> pd.DataFrame:
         dearest = int(prices.argmax()) if len(prices) and prices.max() > 0 else -1
         binding = [name for name, price in plan.found.row_prices.items() if price > 0]
         rows.append({"policy": plan.policy, "method": plan.found.method, "gap_percent": round(100 * plan.found.gap, 4),
-                     "fill_rate": fill_rate(case, plan), "n_stock_bound": int((np.isfinite(stock) & (stock > 0) & (used >= stock)).sum()),
+                     "fill_rate": fill_rate(case, plan),
+                     "n_stock_bound": int((np.isfinite(stock) & (stock > 0) & (used >= stock)).sum()),
                      "dearest_item": "" if dearest < 0 else str(case.world.items["item_id"].iloc[dearest]),
                      "its_price": float(prices.max(initial=0.0)), "binding_rules": ", ".join(binding)})
     return pd.DataFrame(rows)

@@ -15,8 +15,10 @@ import pandas as pd
 from reclib import schema, store
 from reclib.report import number
 from reclib.rules import filters, pairs, register, slates
-from reclib.rules.decide import Case, Plan, draft_of, prepare, reduced, settle
-from reclib.rules.register import FrequencyCap, MarginFloor, Pin, Rule, Stock
+from reclib.rules.decide import draft_of, prepare, settle
+from reclib.rules.plan import Case, Plan
+from reclib.rules.states import reduced
+from reclib.rules.kinds import FrequencyCap, MarginFloor, Pin, Rule, Stock
 
 STATES = ("not_in_catalogue", "unknown_customer", "not_retrieved", "filtered", "capped", "below_cut", "lost_to_allocation", "shown")
 CHANGES = ("meet the rule", "lift the rule", "boost", "one more slot", "pin")
@@ -259,7 +261,7 @@ def _layers(desk: Desk, case: Case, plan: Plan, row: int, item: object) -> dict:
     price, parts = reduced(case, plan)
     layers["ranking"] = {"rank": int(plan.rank[row]), "p_response": float(plan.p_response[row]), "money": float(plan.money[row]),
                          "priority": float(plan.priority[row])}
-    layers["rules"] = [{"rule_id": rule.id, "kind": rule.kind, "reason": rule.reason, "met": filters.detail(rule, case.pairs.take(np.array([row]))).iloc[0]}
+    layers["rules"] = [{"rule_id": rule.id, "kind": rule.kind, "reason": rule.reason, "met": _met(rule, case, row)}
                        for rule in case.live(plan.policy) if rule.id in case.refused and case.refused[rule.id][row]]
     score = plan.score[row]
     layers["allocation"] = {"score": float(score) if np.isfinite(score) else None, "price": round(float(price[row]), 6),
@@ -321,7 +323,8 @@ def _try_all(desk: Desk, case: Case, plan: Plan, row: int, code: int, item: obje
         if rule.kind in ("slate_quota", "diversity"):
             tried.append(_change("lift the rule", f"rule {rule.id} were lifted for this customer", rule.id,
                                  _shows(desk.decide(rules=without), code)))
-    tried.append(_change("one more slot", f"the slate had {desk.k + 1} slots instead of {desk.k}", 1, _shows(desk.decide(k=desk.k + 1), code)))
+    tried.append(_change("one more slot", f"the slate had {desk.k + 1} slots instead of {desk.k}", 1,
+                         _shows(desk.decide(k=desk.k + 1), code)))
     tried.append(_tried_pin(desk, code, item))
     return sorted(tried, key=lambda one: one["kind"] == "boost" and (one["size"] or 99) > 2)
 
@@ -335,8 +338,12 @@ def _tried_rules(desk: Desk, case: Case, plan: Plan, row: int, code: int) -> lis
     return [_change(kind, words, rule.id, _shows(desk.decide(freed=(rule.id, code)), code))]
 
 
+def _met(rule: Rule, case: Case, row: int) -> str:
+    return filters.detail(rule, case.pairs.take(np.array([row]))).iloc[0]
+
+
 def _threshold_words(rule: Rule, case: Case, row: int) -> tuple[str, str]:
-    met = filters.detail(rule, case.pairs.take(np.array([row]))).iloc[0]
+    met = _met(rule, case, row)
     if isinstance(rule, Stock):
         return "meet the rule", f"{rule.field} were at least {rule.min:g} (now {met.split(' = ')[-1]})"
     if isinstance(rule, MarginFloor):

@@ -11,9 +11,12 @@ import pandas as pd
 
 from reclib.rules import pairs as fields_of
 from reclib.rules import slates
-from reclib.rules.decide import MMR_EXTRA, Case, Plan, groups
+from reclib.rules.decide import MMR_EXTRA
+from reclib.rules.plan import Case, Plan
+from reclib.rules.shared import groups
 
 WEIGHTS = (0.0, 0.1, 0.2, 0.4, 0.7, 1.0)
+N_WEEKS = 9
 MEASURES = {
     "diversity": "different kinds in a slate", "novelty": "bits of surprise an item",
     "repetition": "share of slots seen this week",
@@ -51,30 +54,56 @@ def curves(case: Case, plan: Plan, *, weights: tuple[float, ...] = WEIGHTS, fiel
 
 
 def contacts(case: Case, plan: Plan) -> pd.DataFrame:
-    """What the next contact is worth by how many days of the last week the customer was already contacted.
+    """What one more contact day in a week goes with: the response tonight, and opting out in the week that follows.
+
+    This is what happened, not what contact causes: customers who are contacted more often also come more often.
 
     Returns:
-        One row a number of contact days: n_contacts, n_customers, p_response (mean of what is shown) and p_dismiss
-        (dismissals of the last week by impression). Empty where the source logs no impressions.
+        One row a number of contact days in a week: n_contacts, n_customers (by the last week), p_response (mean of what
+        is shown to them tonight), n_weeks (customer-weeks before it, still opted in) and p_optout (share of those that
+        were followed by an opt-out within a week). Empty where the source logs no impressions; p_optout is missing
+        where it does not know who opted out.
     """
+    columns = ["n_contacts", "n_customers", "p_response", "n_weeks", "p_optout"]
     if fields_of.fault(case.world, "n_contacts_7d"):
-        return pd.DataFrame(columns=["n_contacts", "n_customers", "p_response", "p_dismiss"])
-    days = fields_of.level(case.world, "n_contacts_7d")[0].to_numpy()
-    shown = plan.position > 0
-    events = case.world.events
-    recent = events[events["at"] > case.world.as_of.tz_convert(None).to_datetime64() - np.timedelta64(7, "D")]
-    n = len(days)
-    seen, dismissed = (np.bincount(recent.loc[recent["event_type"] == name, "customer_code"], minlength=n)
-                       for name in ("impression", "dismiss"))
-    frame = pd.DataFrame({
-        "n_contacts": days, "seen": seen, "dismissed": dismissed,
-        "p": np.bincount(case.pairs.customer[shown], weights=plan.p_response[shown], minlength=n),
-        "slots": np.bincount(case.pairs.customer[shown], minlength=n)})
-    summed = frame.groupby("n_contacts").agg(n_customers=("seen", "size"), seen=("seen", "sum"), p=("p", "sum"),
-                                             dismissed=("dismissed", "sum"), slots=("slots", "sum")).reset_index()
-    return summed.assign(p_response=(summed["p"] / summed["slots"].where(summed["slots"] > 0)).round(6),
-                         p_dismiss=(summed["dismissed"] / summed["seen"].where(summed["seen"] > 0)).round(6)
-                         )[["n_contacts", "n_customers", "p_response", "p_dismiss"]]
+        return pd.DataFrame(columns=columns)
+    n, shown, days = len(case.world.customers), plan.position > 0, _contact_days(case)
+    p = np.bincount(case.pairs.customer[shown], weights=plan.p_response[shown], minlength=n)
+    slots = np.bincount(case.pairs.customer[shown], minlength=n)
+    weeks, left = _at_risk(case, days)
+    rows = []
+    for number in range(8):
+        now, before = days[:, 0] == number, weeks & (days[:, 1:] == number)
+        rows.append({"n_contacts": number, "n_customers": int(now.sum()),
+                     "p_response": round(p[now].sum() / slots[now].sum(), 6) if slots[now].any() else np.nan,
+                     "n_weeks": int(before.sum()),
+                     "p_optout": round(float(left[before].mean()), 6) if left is not None and before.any() else np.nan})
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _contact_days(case: Case) -> np.ndarray:
+    """Days with an impression, customers x weeks; week 0 is the last one."""
+    seen = case.world.events[case.world.events["event_type"] == "impression"]
+    ago = np.floor((_now(case) - seen["at"].to_numpy("datetime64[us]")) / np.timedelta64(7, "D")).astype("int64")
+    recent = seen.assign(week=ago, day=seen["at"].dt.floor("D"))[ago < N_WEEKS]
+    once = recent.drop_duplicates(["customer_code", "week", "day"])
+    cell = once["customer_code"].to_numpy() * N_WEEKS + once["week"].to_numpy()
+    return np.minimum(np.bincount(cell, minlength=len(case.world.customers) * N_WEEKS).reshape(-1, N_WEEKS), 7)
+
+
+def _at_risk(case: Case, days: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Customer-weeks (from week 1 back) that end before any opt-out, and those that an opt-out followed within a week."""
+    week = np.arange(1, N_WEEKS)[None, :]
+    if fields_of.fault(case.world, "opted_out_at"):
+        return np.ones((len(days), N_WEEKS - 1), dtype=bool), None
+    out = case.world.customers["opted_out_at"].dt.tz_convert(None).to_numpy("datetime64[us]")
+    ago = np.floor((_now(case) - out) / np.timedelta64(7, "D"))
+    ago = np.where(np.isnat(out) | (ago < 0), -1, ago)[:, None]
+    return ago < week, ago == week - 1
+
+
+def _now(case: Case) -> np.datetime64:
+    return case.world.as_of.tz_convert(None).to_datetime64().astype("datetime64[us]")
 
 
 def _rows(case: Case, n_sample: int, seed: int) -> np.ndarray:

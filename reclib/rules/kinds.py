@@ -1,0 +1,325 @@
+"""The kinds of rules: a closed vocabulary, each kind with its own keys, and the precedence that no file can change."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+
+from reclib.rules.conditions import Condition, Scalar, fields
+
+PRECEDENCE = (
+    "policy", "safety", "eligibility", "applicability", "suitability", "block", "stock", "margin_floor",
+    "frequency_cap", "suppression", "pin", "slate_quota", "diversity", "budget", "min_exposure", "boost",
+)
+NOT_FOR_SALE = ("policy", "safety", "eligibility", "suppression")
+
+
+class _Rule(BaseModel):
+    """What every rule has, whatever its kind.
+
+    Attributes:
+        id: name of the rule, unique in the file.
+        owner: who answers for it.
+        reason: why it is there, for people; also the reason code's text.
+        is_hard: never relaxed. Soft rules yield in ascending `yields` where no slate is possible.
+        valid_from, valid_to: moments between which it is in force; open where missing.
+        on_missing: what missing data means: `block` fails closed, `allow` lets the pair pass.
+        status: `live` is enforced; `shadow` is counted and reported only.
+        policies: ranking policies that it holds for; all where missing.
+        is_for_sale: whether its price may be an argument for lifting it; law and safety are not.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    id: Annotated[str, Field(min_length=1)]
+    owner: Annotated[str, Field(min_length=1)]
+    reason: Annotated[str, Field(min_length=1)]
+    is_hard: bool = True
+    yields: int = 0
+    valid_from: pd.Timestamp | None = None
+    valid_to: pd.Timestamp | None = None
+    on_missing: Literal["block", "allow"] = "block"
+    status: Literal["live", "shadow"] = "live"
+    policies: list[str] | None = None
+    is_for_sale: bool | None = None
+    model_config["arbitrary_types_allowed"] = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _times(cls, raw: Any) -> Any:
+        if not isinstance(raw, dict):
+            return raw
+        return {key: _time(key, value) if key in ("valid_from", "valid_to") else value for key, value in raw.items()}
+
+    @property
+    def scope(self) -> str:
+        """What the rule is held against: row, slate, customer or all."""
+        return "row"
+
+    @property
+    def limit(self) -> float | None:
+        """Threshold, where it has one."""
+        return None
+
+    @property
+    def window(self) -> str | None:
+        """Period it counts over, where it has one."""
+        return None
+
+    @property
+    def needs(self) -> list[str]:
+        """Fields without which it cannot be held."""
+        asked = [getattr(self, name, None) for name in ("when", "keep")]
+        return list(dict.fromkeys(field for condition in asked for field in fields(condition)))
+
+    @property
+    def sold(self) -> bool:
+        """Whether it is for sale, by its kind where the file does not say."""
+        return self.kind not in NOT_FOR_SALE if self.is_for_sale is None else self.is_for_sale
+
+
+class Filter(_Rule):
+    """Keep pairs that satisfy `keep`, among those for which `when` holds."""
+
+    kind: Literal["policy", "safety", "eligibility", "applicability", "suitability"]
+    keep: Condition
+    when: Condition | None = None
+
+
+class Stock(_Rule):
+    """Show only what is in stock, and no item more often than its stock can bear.
+
+    Attributes:
+        field: column that holds the stock.
+        min: units that must be there for the item to be shown at all.
+        placements_per_unit: slots that one unit bears, since few slots sell; missing means that stock is not shared.
+    """
+
+    kind: Literal["stock"]
+    field: str = "stock_on_hand"
+    min: float = 1.0
+    placements_per_unit: Annotated[float, Field(gt=0)] | None = None
+
+    @property
+    def scope(self) -> str:
+        return "row" if self.placements_per_unit is None else "all"
+
+    @property
+    def limit(self) -> float | None:
+        return self.min
+
+    @property
+    def needs(self) -> list[str]:
+        return [self.field]
+
+
+class Budget(_Rule):
+    """Spend at most `max`: each member costs `times` x `cost` for each expected response or each placement."""
+
+    kind: Literal["budget"]
+    cost: str | None = None
+    times: float = 1.0
+    max: Annotated[float, Field(ge=0)]
+    per: Literal["response", "placement"] = "response"
+    when: Condition | None = None
+
+    @property
+    def scope(self) -> str:
+        return "all"
+
+    @property
+    def limit(self) -> float | None:
+        return self.max
+
+    @property
+    def needs(self) -> list[str]:
+        return list(dict.fromkeys([*([self.cost] if self.cost else []), *fields(self.when)]))
+
+
+class MarginFloor(_Rule):
+    """Keep the margin rate at `min` or above: of each pair, or of all expected sales together (`over: all`)."""
+
+    kind: Literal["margin_floor"]
+    min: float
+    over: Literal["pair", "all"] = "pair"
+
+    @property
+    def scope(self) -> str:
+        return "row" if self.over == "pair" else "all"
+
+    @property
+    def limit(self) -> float | None:
+        return self.min
+
+    @property
+    def needs(self) -> list[str]:
+        return ["margin_rate"]
+
+
+class MinExposure(_Rule):
+    """Give members at least a share of what is shown, of all slots, or so many placements."""
+
+    kind: Literal["min_exposure"]
+    when: Condition
+    share: Annotated[float, Field(gt=0, le=1)] | None = None
+    of: Literal["shown", "slots"] = "shown"
+    placements: Annotated[float, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> MinExposure:
+        if (self.share is None) == (self.placements is None):
+            raise ValueError("needs one of 'share' and 'placements'")
+        return self
+
+    @property
+    def scope(self) -> str:
+        return "all"
+
+    @property
+    def limit(self) -> float | None:
+        return self.share if self.share is not None else self.placements
+
+
+class FrequencyCap(_Rule):
+    """Show a pair only while its `counter` (such as `n_seen_7d`) is below `max`."""
+
+    kind: Literal["frequency_cap"]
+    counter: str
+    max: Annotated[float, Field(ge=1)]
+    when: Condition | None = None
+
+    @property
+    def limit(self) -> float | None:
+        return self.max
+
+    @property
+    def window(self) -> str | None:
+        tail = self.counter.rsplit("_", 1)[-1]
+        return f"{tail[:-1]} days" if tail.endswith("d") and tail[:-1].isdigit() else None
+
+    @property
+    def needs(self) -> list[str]:
+        return list(dict.fromkeys([self.counter, *fields(self.when)]))
+
+
+class Suppression(_Rule):
+    """Contact policy: show nothing to customers who do not satisfy `keep`."""
+
+    kind: Literal["suppression"]
+    keep: Condition
+    when: Condition | None = None
+
+    @property
+    def scope(self) -> str:
+        return "customer"
+
+
+class SlateQuota(_Rule):
+    """At most `max` items of one value of `field` in a slate."""
+
+    kind: Literal["slate_quota"]
+    field: str
+    max: Annotated[int, Field(ge=1)]
+    when: Condition | None = None
+
+    @property
+    def scope(self) -> str:
+        return "slate"
+
+    @property
+    def limit(self) -> float | None:
+        return float(self.max)
+
+    @property
+    def needs(self) -> list[str]:
+        return list(dict.fromkeys([self.field, *fields(self.when)]))
+
+
+class Diversity(_Rule):
+    """Prefer what differs from the items above it (`mmr`), or allow at most `max` items that share all `fields`.
+
+    With `mmr` an item loses `weight` times its own score for each share of `fields` in which it equals the most
+    similar item placed above it.
+    """
+
+    kind: Literal["diversity"]
+    is_hard: bool = False
+    method: Literal["mmr", "max_similar"] = "mmr"
+    fields: Annotated[list[str], Field(min_length=1)]
+    weight: Annotated[float, Field(ge=0, le=1)] = 0.2
+    max: Annotated[int, Field(ge=1)] = 1
+
+    @property
+    def scope(self) -> str:
+        return "slate"
+
+    @property
+    def limit(self) -> float | None:
+        return self.weight if self.method == "mmr" else float(self.max)
+
+    @property
+    def needs(self) -> list[str]:
+        return list(self.fields)
+
+
+class Boost(_Rule):
+    """Multiply the priority of pairs for which `when` holds; of several boosts the largest counts."""
+
+    kind: Literal["boost"]
+    is_hard: bool = False
+    on_missing: Literal["block", "allow"] = "allow"
+    when: Condition
+    times: Annotated[float, Field(ge=0.1, le=10)]
+
+    @property
+    def limit(self) -> float | None:
+        return self.times
+
+
+class Pin(_Rule):
+    """Put an item into a slot of every customer for whom `when` holds; a pin never resurrects a filtered item."""
+
+    kind: Literal["pin"]
+    is_hard: bool = False
+    item_id: Scalar
+    position: Annotated[int, Field(ge=1)] = 1
+    when: Condition | None = None
+
+    @property
+    def scope(self) -> str:
+        return "slate"
+
+    @property
+    def limit(self) -> float | None:
+        return float(self.position)
+
+
+class Block(_Rule):
+    """Never show an item, or what satisfies `when`."""
+
+    kind: Literal["block"]
+    item_id: Scalar | None = None
+    when: Condition | None = None
+
+    @model_validator(mode="after")
+    def _some(self) -> Block:
+        if self.item_id is None and self.when is None:
+            raise ValueError("needs 'item_id', 'when' or both")
+        return self
+
+
+Rule = Annotated[
+    Filter | Stock | Budget | MarginFloor | MinExposure | FrequencyCap | Suppression | SlateQuota | Diversity | Boost
+    | Pin | Block, Field(discriminator="kind")]
+ADAPTER: TypeAdapter = TypeAdapter(Rule)
+
+
+def _time(key: str, value: Any) -> pd.Timestamp | None:
+    if value is None:
+        return None
+    try:
+        moment = pd.Timestamp(value)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{key} == {value!r}, must be a date or time") from error
+    return moment.tz_localize("UTC") if moment.tzinfo is None else moment.tz_convert("UTC")

@@ -1,0 +1,84 @@
+"""Rules that hold for a slate or across customers, as the quotas, stock and rows of an allocation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from reclib.allocation import problem as allocation
+from reclib.rules.conditions import hold
+from reclib.rules.kinds import Budget, Diversity, MarginFloor, MinExposure, Rule, SlateQuota, Stock
+from reclib.rules.pairs import World, level
+
+
+def members(world: World, condition: object) -> np.ndarray:
+    """Items for which a condition on item fields is known to hold."""
+    if condition is None:
+        return np.ones(len(world.items), dtype=bool)
+    return hold(condition, lambda name: _item_level(world, name)).is_true
+
+
+def groups(world: World, name: str) -> np.ndarray:
+    """Codes of an item field's values; -1 where missing."""
+    values, codes = level(world, name)
+    if codes != "item":
+        raise ValueError(f"field {name!r} belongs to customers; quotas and diversity need a field of items.")
+    return pd.factorize(values, sort=True)[0]
+
+
+def _item_level(world: World, name: str) -> pd.Series:
+    values, codes = level(world, name)
+    if codes != "item":
+        raise ValueError(f"field {name!r} belongs to customers; a shared rule needs fields of items.")
+    return values
+
+
+def capacity(world: World, rules: list[Rule]) -> np.ndarray:
+    """Placements that each item's stock bears."""
+    capacity = np.full(len(world.items), np.inf)
+    for rule in rules:
+        if isinstance(rule, Stock) and rule.placements_per_unit:
+            units = _item_level(world, rule.field).to_numpy("float64", na_value=np.nan)
+            own = np.floor(np.maximum(units, 0) * rule.placements_per_unit)
+            capacity = np.fmin(capacity, own)
+    return capacity
+
+
+def quota_of(world: World, rule: Rule) -> allocation.Quota | None:
+    """The quota that a rule sets within a slate, or None where it sets none."""
+    if isinstance(rule, SlateQuota):
+        group = np.where(members(world, rule.when), groups(world, rule.field), -1)
+        return allocation.Quota(rule.id, group, rule.max)
+    if isinstance(rule, Diversity) and rule.method == "max_similar":
+        codes = pd.DataFrame({name: groups(world, name) for name in rule.fields})
+        group = codes.groupby(rule.fields).ngroup().to_numpy()
+        return allocation.Quota(rule.id, np.where((codes < 0).any(axis=1), -1, group), rule.max)
+    return None
+
+
+def row_of(world: World, rule: Rule, n_slots: int) -> allocation.Row | None:
+    """The row that a rule sets across customers, or None where it sets none."""
+    options = {"is_hard": rule.is_hard, "yields": rule.yields}
+    if isinstance(rule, Budget):
+        return allocation.budget(rule.id, _cost(world, rule), rule.max, per=rule.per, **options)
+    if isinstance(rule, MarginFloor) and rule.over == "all":
+        price = _item_level(world, "price").fillna(0.0).to_numpy("float64")
+        rate = _item_level(world, "margin_rate")
+        rate = rate.fillna(rate.min() if rule.on_missing == "block" and rate.notna().any() else rule.min)
+        return allocation.margin_floor(rule.id, price, rate.to_numpy("float64"), rule.min, **options)
+    if isinstance(rule, MinExposure):
+        is_member = members(world, rule.when)
+        if rule.placements is not None:
+            return allocation.min_exposure(rule.id, is_member, rule.placements, **options)
+        return allocation.min_share(rule.id, is_member, rule.share, of=rule.of, n_slots=n_slots, **options)
+    return None
+
+
+def _cost(world: World, rule: Budget) -> np.ndarray:
+    """What each item costs; a missing cost counts as the dearest known one where missing data blocks, else as nothing."""
+    is_member = members(world, rule.when)
+    if rule.cost is None:
+        return np.where(is_member, rule.times, 0.0)
+    cost = _item_level(world, rule.cost).astype("float64")
+    cost = cost.fillna(cost.max() if rule.on_missing == "block" and cost.notna().any() else 0.0)
+    return np.where(is_member, cost * rule.times, 0.0)
