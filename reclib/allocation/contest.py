@@ -50,8 +50,8 @@ def run(sizes: Iterable[int], seeds: Iterable[int], *, ways: Iterable[str] = WAY
 def summary(table: pd.DataFrame) -> pd.DataFrame:
     """One row a way: median and worst share of the bound, violations, and CPU and memory as ratios to prices."""
     keys = ["n_customers", "seed"]
-    own = table[table["way"] == PRICES].set_index(keys)[["cpu_s", "peak_mib"]]
-    joined = table.join(own, on=keys, rsuffix="_prices")
+    own = table.loc[table["way"] == PRICES, [*keys, "cpu_s", "peak_mib"]]
+    joined = table.merge(own, on=keys, how="left", suffixes=("", "_prices"), validate="many_to_one")
     joined = joined.assign(cpu_ratio=joined["cpu_s"] / joined["cpu_s_prices"],
                            memory_ratio=joined["peak_mib"] / joined["peak_mib_prices"])
     return joined.groupby(["n_customers", "way"], sort=False).agg(
