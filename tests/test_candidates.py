@@ -381,3 +381,16 @@ def test_buy_again_beats_everything_plain_on_real_baskets():
     popular_ones = popular.PopularLately(days=28).fit(history).generate(history.customers, n=10, mask_had=False)
     plain = metrics.ndcg_at_k(popular_ones.rename(columns={"source_rank": "rank"}), later, k=10).mean()
     assert values.mean() == pytest.approx(0.408, abs=0.004) and values.mean() > 2 * plain
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 12), st.integers(1, 400), st.integers(1, 9), st.integers(0, 10_000))
+def test_the_best_columns_are_those_of_a_full_sort(n, width, n_values, seed):
+    rng = np.random.default_rng(seed)
+    scores = rng.integers(0, n_values, (4, width)).astype(float)
+    scores[rng.random(scores.shape) < 0.2] = -np.inf
+    columns, values = base.best(scores, n)
+    for row in range(4):
+        order = np.lexsort((np.arange(width), -scores[row]))[:n]
+        order = order[np.isfinite(scores[row][order])]
+        assert columns[row][np.isfinite(values[row])].tolist() == order.tolist()
