@@ -322,3 +322,11 @@ def test_odd_units_are_read_or_refused_in_words(units, change):
 def test_a_tiny_shift_of_a_huge_number_is_still_seen(units):
     far = units.assign(revenue=units["revenue"] + 1e9)
     assert read(far).iloc[0]["se"] == pytest.approx(read(units).iloc[0]["se"], rel=1e-6)
+
+
+@pytest.mark.parametrize(("said", "status"), [({}, "warn"), ({"is_split": False}, "fail"), ({"is_split": True}, "pass")])
+def test_the_source_may_say_that_stock_was_split(units, said, status):
+    prices = pd.DataFrame({"policy": "new", "rule_id": ["stock"], "kind": ["stock"], "is_binding": [True]})
+    reading = page.read(units, {"name": "shop", "experiment": PLAN} | said, rule_prices=prices, rules={"is_split": None})
+    assert reading.checks.set_index("check_id").loc["shared_stock", "status"] == status
+    assert (reading.verdict["verdict"] == "INVALID") == (status == "fail")

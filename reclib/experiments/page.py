@@ -73,6 +73,12 @@ def read(units: pd.DataFrame | None, source: dict, *, rule_prices: pd.DataFrame 
     return Reading(plan, table, checks, split, found, currency)
 
 
+def _is_split(source: dict, rules: dict) -> bool | None:
+    """Whether each arm has its own stock and budget: what the rules say, else the source; None where neither does."""
+    said = [facts["is_split"] for facts in (rules, source) if facts.get("is_split") is not None]
+    return bool(said[0]) if said else None
+
+
 def _why_not(units: pd.DataFrame | None, record: dict | None, source: dict) -> str:
     name = source.get("name", "this source")
     if units is None and not record:
