@@ -349,7 +349,7 @@ def test_what_a_chain_without_buy_again_would_lose_is_said():
     assert "popular: NDCG@10 0.160 against 0.400, 2.5 times less" in evaluate.habit_sentence(measured, k=10)
     less = measured.assign(value=[0.1, 0.16, 0.42])
     assert "is the smaller part: buy_again alone reaches NDCG@10 0.100, popular 0.160" in evaluate.habit_sentence(less, k=10)
-    assert "do not buy the same items again" in evaluate.habit_sentence(measured.iloc[1:], k=10)
+    assert "all that is ranked is new to them" in evaluate.habit_sentence(measured.iloc[1:], k=10)
 
 
 def test_probabilities_are_held_against_a_truth_that_the_caller_opens():
@@ -363,3 +363,9 @@ def test_probabilities_are_held_against_a_truth_that_the_caller_opens():
     assert found["within_customers"].tolist() == pytest.approx([0.0, 0.0])
     assert found["rank_correlation"].tolist() == pytest.approx([0.0, 0.0])
     assert "cannot be held against" in against.truth_sentence(against.truth_table(ranked, {}, truth))
+
+
+def test_few_events_and_a_long_history_get_more_windows(shop):
+    assert len(labels.plan(shop["events"], as_of=AS_OF, label_days=12).cuts) == 5
+    assert len(labels.plan(shop["events"], as_of=AS_OF, label_days=28).cuts) == 3
+    assert len(labels.plan(shop["events"], as_of=AS_OF, label_days=12, n_windows=3).cuts) == 3

@@ -140,7 +140,7 @@ def habit_sentence(measured: pd.DataFrame, *, k: int) -> str:
     rows = measured[(measured["metric"] == f"{metrics.NDCG}_{ALL}")].set_index("stage")["value"]
     others = rows.drop(index=[*NOT_SOURCES, "buy_again"], errors="ignore")
     if "buy_again" not in rows.index or not len(others) or not others.max() > 0:
-        return "Customers do not buy the same items again here, so that all that is ranked is new to them."
+        return "No source offers what customers had before, so that all that is ranked is new to them."
     best = others.idxmax()
     if rows["buy_again"] <= others.max():
         return (f"What customers buy again is the smaller part: buy_again alone reaches NDCG@{k} {rows['buy_again']:.3f}, "

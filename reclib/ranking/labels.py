@@ -17,6 +17,7 @@ from reclib.ranking.log import RATING_LIKED, is_response, moment, response_type
 
 OFFERED, CANDIDATE = "offered", "candidate"
 MIN_HISTORY_SHARE = 0.25
+MIN_WINDOWS, MAX_WINDOWS, FEW_EVENTS = 3, 5, 200_000
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,12 @@ class Plan:
     sentences: tuple[str, ...]
 
 
-def plan(events: pd.DataFrame, *, as_of: str | pd.Timestamp, label_days: int = 28, n_windows: int = 3) -> Plan:
+def plan(events: pd.DataFrame, *, as_of: str | pd.Timestamp, label_days: int = 28,
+         n_windows: int | None = None) -> Plan:
     """Lay label windows back to back before `as_of`; shorten them where the history is too short, and say so.
 
-    The first window starts after at least a quarter of the history.
+    The first window starts after at least a quarter of the history. Where `n_windows` is not given, there are three,
+    or up to five where at most 200,000 events leave few responses to learn from and the history is long enough.
 
     Raises:
         ValueError: nothing to learn from, or a history of less than a day a window.
@@ -54,6 +57,7 @@ def plan(events: pd.DataFrame, *, as_of: str | pd.Timestamp, label_days: int = 2
         raise ValueError(f"events: none up to {end:%Y-%m-%d}; the ranker has nothing to learn from.")
     response = response_type(past)
     history = (end - past["occurred_at"].min()).total_seconds() / 86_400
+    n_windows = n_windows or _n_windows(len(past), history, label_days)
     longest = int(history * (1 - MIN_HISTORY_SHARE) / n_windows)
     if longest < 1:
         raise ValueError(f"events: {history:.1f} days of history, must be at least "
@@ -66,6 +70,11 @@ def plan(events: pd.DataFrame, *, as_of: str | pd.Timestamp, label_days: int = 2
         said.append(f"Label windows are {days} days instead of {label_days}: the history has {history:.0f} days, "
                     f"and {n_windows} windows and what comes before them must fit in.")
     return Plan(response, population, days, cuts, end, tuple(said))
+
+
+def _n_windows(n_events: int, history: float, label_days: int) -> int:
+    most = MAX_WINDOWS if n_events <= FEW_EVENTS else MIN_WINDOWS
+    return max(MIN_WINDOWS, min(most, int(history * (1 - MIN_HISTORY_SHARE) / max(label_days, 1))))
 
 
 def _population(past: pd.DataFrame, response: str, first_cut: pd.Timestamp, days: int) -> str:
