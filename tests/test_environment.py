@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import tomllib
 
@@ -37,7 +38,7 @@ def test_conda_users_get_the_same_ranges():
 
 
 def test_every_pin_lies_in_its_range():
-    wanted = PROJECT["dependencies"] + sum(PROJECT["optional-dependencies"].values(), [])
+    wanted = [*PROJECT["dependencies"], *itertools.chain(*PROJECT["optional-dependencies"].values())]
     locked = pins()
     outside = [(name, version) for name, allowed in ranges(wanted).items() for version in locked.get(name, ["none"])
                if version == "none" or not allowed.contains(version)]

@@ -15,8 +15,8 @@ CHAIN = {"00_data", "01_signals", "02_candidates", "03_ranking", "04_rules", "05
 SKIPPED = {
     "hillstrom": {"01_signals", "02_candidates", "03_ranking", "04_rules", "05_delivery", "06_feedback"},
     "open-bandit": {"01_signals", "02_candidates", "03_ranking", "04_rules", "05_delivery"},
-    "movielens-100k": {"06_feedback"},
-    "complete-journey": {"06_feedback"},
+    "movielens-100k": {"06_feedback", "07_experiments"},
+    "complete-journey": {"06_feedback", "07_experiments"},
 }
 
 

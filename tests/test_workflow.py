@@ -13,7 +13,7 @@ import nbformat
 import pandas as pd
 import pytest
 
-from reclib.workflow import parameters, plan, prepare, publish, resume, runner
+from reclib.workflow import parameters, plan, prepare, publish, refresh, resume, runner
 from reclib.workflow.plan import PlanError
 
 
@@ -299,3 +299,18 @@ def test_the_code_that_a_notebook_imports_is_part_of_its_fingerprint(make_notebo
 def test_executed_notebooks_keep_their_outputs_and_parameters(finished):
     cells = nbformat.read(finished / "first" / "01_signals.ipynb", as_version=4).cells
     assert cells[-1].outputs
+
+
+def test_a_refreshed_notebook_holds_outputs_and_nothing_of_the_run(chain, finished):
+    text = refresh.refreshed(chain / "01_signals.ipynb", finished / "first" / "01_signals.ipynb")
+    again = nbformat.reads(text, as_version=4)
+    assert [cell.execution_count for cell in again.cells if cell.cell_type == "code"] == [1, 2]
+    assert "3 ratings at 30.0 days." in text
+    assert set(again.metadata) == {"kernelspec", "language_info"}
+    assert [dict(cell.metadata) for cell in again.cells] == [{}, {"tags": ["parameters"]}, {}]
+
+
+def test_a_notebook_that_was_changed_after_its_run_is_not_refreshed(chain, finished):
+    spoil(chain / "01_signals.ipynb", "ratings at", "pairs at")
+    with pytest.raises(ValueError, match="its cells are not those of"):
+        refresh.refreshed(chain / "01_signals.ipynb", finished / "first" / "01_signals.ipynb")

@@ -9,6 +9,7 @@ import signal
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import papermill
 from jupyter_client.manager import AsyncKernelManager
@@ -40,7 +41,7 @@ class Failure:
 class Kernel(AsyncKernelManager):
     """A kernel over encrypted TCP: quiet on stderr, and kernels side by side never collide."""
 
-    extra: dict[str, str] = {}
+    extra: ClassVar[dict[str, str]] = {}
 
     def __init__(self, **options: object) -> None:
         super().__init__(**options)

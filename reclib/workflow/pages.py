@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from reclib import store
 from reclib.workflow import publish, site
 
 TEMPLATES = Path(__file__).resolve().parent.parent / "templates"
@@ -27,9 +26,9 @@ _ATTRIBUTES = {
     "*": {"id", "class", "lang", "dir", "title"}, "a": {"href"}, "img": {"src", "alt"},
     "th": {"scope", "colspan", "rowspan"}, "td": {"colspan", "rowspan"},
 }
-_ANCHOR = re.compile(r'<a class="anchor-link"[^>]*>.*?</a>', re.S)
-_HEADING = re.compile(r'<h2[^>]*\bid="([^"]+)"[^>]*>(.*?)</h2>', re.S)
-_CELL = re.compile(r"<(t[hd])([^>]*)>(.*?)</\1>", re.S)
+_ANCHOR = re.compile(r'<a class="anchor-link"[^>]*>.*?</a>', re.DOTALL)
+_HEADING = re.compile(r'<h2[^>]*\bid="([^"]+)"[^>]*>(.*?)</h2>', re.DOTALL)
+_CELL = re.compile(r"<(t[hd])([^>]*)>(.*?)</\1>", re.DOTALL)
 _NUMBER = re.compile(r"^[-+−]?[\d,]*\.?\d+(e[-+]?\d+)?( ?%)?$|^$")
 
 
@@ -190,8 +189,8 @@ def clean(markup: str) -> str:
 
 def table(markup: str) -> str:
     """Clean a table, put numbers to the right, and let it scroll by itself."""
-    text = clean(re.sub(r"<style.*?</style>", "", str(markup), flags=re.S))
-    rows = re.findall(r"<tr[^>]*>.*?</tr>", text, re.S)
+    text = clean(re.sub(r"<style.*?</style>", "", str(markup), flags=re.DOTALL))
+    rows = re.findall(r"<tr[^>]*>.*?</tr>", text, re.DOTALL)
     n_columns = len(_CELL.findall(rows[0])) if rows else 0
     cells = [[html.unescape(each[2]).strip() for each in _CELL.findall(row)] for row in rows[1:]]
     is_regular = bool(cells) and all(len(row) == n_columns for row in cells)

@@ -85,7 +85,7 @@ def latest(reports: Path) -> str:
 
 def tables(run: Path) -> dict[str, dict]:
     """Hash and count the tables of a run."""
-    import pyarrow.parquet as parquet
+    from pyarrow import parquet
 
     return {
         path.stem: {

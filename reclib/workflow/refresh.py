@@ -11,7 +11,7 @@ from pathlib import Path
 
 import nbformat
 
-from reclib.workflow import prepare, runner
+from reclib.workflow import plan, prepare, runner
 from reclib.workflow.publish import write_text
 
 RUN_ID = "default"
@@ -20,14 +20,17 @@ KEPT = ("tags",)
 
 
 def main(names: list[str]) -> int:
-    """Run the chain (or the named notebooks with what they need) and write the outputs back; return the exit code."""
+    """Run the chain and the proofs (or the named notebooks with what they need), write the outputs back, and return the
+    exit code. Benchmarks are refreshed by name only: their seconds are never the same twice.
+    """
+    names = names or [name for name in plan.discover(plan.folder()) if not name.startswith("benchmarks/")]
     with tempfile.TemporaryDirectory() as folder:
-        plan = prepare.prepare(prepare.Request(names=tuple(names), run_id=RUN_ID, reports=Path(folder), jobs=2))
-        code = runner.run(plan, print)
+        planned = prepare.prepare(prepare.Request(names=tuple(names), run_id=RUN_ID, reports=Path(folder), jobs=2))
+        code = runner.run(planned, print)
         if code == runner.FAILED:
             return code
-        for notebook in plan.chosen:
-            executed = plan.folder / f"{notebook.name}.ipynb"
+        for notebook in planned.chosen:
+            executed = planned.folder / f"{notebook.name}.ipynb"
             if executed.exists():
                 write_text(notebook.path, refreshed(notebook.path, executed))
     return code
