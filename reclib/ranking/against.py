@@ -27,7 +27,8 @@ def truth_table(ranked: pd.DataFrame | None, source: Mapping, truth: Callable[[p
     pairs = ranked[(ranked["policy"] == "relevance").to_numpy()].sort_values(["customer_id", "item_id"]).head(most)
     known = truth(pairs[["customer_id", "item_id"]], source["params"])
     both = pairs.merge(known, on=["customer_id", "item_id"], validate="one_to_one")
-    rows = [_row("all", both), _row("bought before", both[~both["is_new"]]), _row("new to the customer", both[both["is_new"]])]
+    rows = [_row("all", both), _row("bought before", both[~both["is_new"]]),
+            _row("new to the customer", both[both["is_new"]])]
     return pd.DataFrame([row for row in rows if row], columns=COLUMNS)
 
 

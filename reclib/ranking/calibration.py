@@ -92,7 +92,7 @@ def _shift(raw: np.ndarray, label: np.ndarray) -> float:
 
 
 def _sigmoid(raw: np.ndarray, label: np.ndarray) -> Calibrator:
-    slope, intercept, _ = logistic_line(raw, label)
+    slope, intercept = logistic_line(raw, label)
     if slope <= 0:
         return Calibrator("sigmoid", np.array([1e-3]), np.array([_shift(1e-3 * raw, label)]), {})
     return Calibrator("sigmoid", np.array([slope]), np.array([intercept]), {})
@@ -108,13 +108,8 @@ def _isotonic(raw: np.ndarray, label: np.ndarray) -> Calibrator:
     return Calibrator("isotonic", np.bincount(plateau, weights=x) / size, np.bincount(plateau, weights=fitted) / size, {})
 
 
-def logistic_line(x: np.ndarray, label: np.ndarray) -> tuple[float, float, np.ndarray]:
-    """Fit label ~ logistic(intercept + slope * x) by Newton's method.
-
-    Returns:
-        slope, intercept and their covariance matrix, ordered (intercept, slope), robust to nothing: clustered intervals
-        come from `reliability`.
-    """
+def logistic_line(x: np.ndarray, label: np.ndarray) -> tuple[float, float]:
+    """Slope and intercept of label ~ logistic(intercept + slope * x), by Newton's method."""
     design = np.column_stack([np.ones(len(x)), x])
     beta = np.array([float(logit(label.mean())), 0.0])
     for _ in range(50):
@@ -124,7 +119,7 @@ def logistic_line(x: np.ndarray, label: np.ndarray) -> tuple[float, float, np.nd
         beta = beta + np.clip(step, -5, 5)
         if np.abs(step).max() < 1e-12:
             break
-    return float(beta[1]), float(beta[0]), np.linalg.inv(hessian)
+    return float(beta[1]), float(beta[0])
 
 
 def reliability(p: np.ndarray, label: np.ndarray, *, n_bins: int = N_BINS) -> pd.DataFrame:
@@ -195,7 +190,7 @@ def _mean(values: np.ndarray) -> float:
 
 def _line(p: np.ndarray, label: np.ndarray, group: np.ndarray) -> dict[str, float]:
     x = logit(p)
-    slope, intercept, _ = logistic_line(x, label)
+    slope, intercept = logistic_line(x, label)
     level = _shift(x, label)
     codes, names = pd.factorize(group)
     q = expit(x * slope + intercept)

@@ -120,7 +120,7 @@ def _with_label(frame: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
 
 
 def offered(candidates: pd.DataFrame, events: pd.DataFrame, plan: Plan, *, cut: pd.Timestamp) -> pd.DataFrame:
-    """Add the pairs offered in the window that no source proposed, so that every offer to the same customers can be learnt from.
+    """Add the pairs that were offered to the same customers in the window and that no source proposed.
 
     Returns:
         `candidates` with further rows of source `offered`, whose rank is one below the longest list; unchanged where

@@ -7,7 +7,7 @@ import hashlib
 import pandas as pd
 
 from reclib.ranking.features import features
-from reclib.ranking.labels import Plan, label, offered
+from reclib.ranking.labels import Plan, offered
 
 
 def sample(customers: pd.DataFrame, *, most: int, seed: int) -> pd.DataFrame:
@@ -38,8 +38,3 @@ def describe(events: pd.DataFrame, items: pd.DataFrame, customers: pd.DataFrame 
     """Features of all candidates at a cut, and of what was offered after it where offers are recorded."""
     pairs = offered(candidates, events, plan, cut=cut) if cut < plan.as_of else candidates
     return features(events, items, customers, pairs, as_of=cut, response=plan.response)
-
-
-def window(events: pd.DataFrame, described: pd.DataFrame, plan: Plan, *, cut: pd.Timestamp) -> pd.DataFrame:
-    """Label a described window."""
-    return label(described, events, plan, cut=cut)
