@@ -59,7 +59,7 @@ def _slates(ordered: pd.DataFrame, rung: str, k: int) -> pd.DataFrame:
 
 def standing_arms(rungs: pd.DataFrame, params: dict, *, metric: str, n_days: int, rng: np.random.Generator,
                   alpha: float = 0.05) -> pd.DataFrame:
-    """Give each rung its own part of the customers, and read each against the rung below, adjusted by what they did before.
+    """Give each rung its own part of the customers and of the stock, and read it against the rung below, adjusted by the past.
 
     Returns:
         rung, below, value (mean a customer), gain with gain_low and gain_high.
@@ -67,7 +67,8 @@ def standing_arms(rungs: pd.DataFrame, params: dict, *, metric: str, n_days: int
     names = [rung for rung in RUNGS if (rungs["rung"] == rung).any()]
     customers = np.arange(1, int(params["n_customers"]) + 1)
     arm = pd.Series(np.array(names)[rng.permutation(len(customers)) % len(names)], index=customers)
-    after = _answers(rungs[rungs["rung"].to_numpy() == rungs["customer_id"].map(arm).to_numpy()], params, n_days)
+    own = rungs[rungs["rung"].to_numpy() == rungs["customer_id"].map(arm).to_numpy()]
+    after = _answers(own, params, n_days, assignments=pd.DataFrame({"customer_id": customers, "arm": arm.to_numpy()}))
     values = after.set_index("customer_id").loc[customers, [metric, "pre_revenue", "pre_orders", "pre_clicks"]].astype(float)
     found = {name: effects.mean_estimate(moments_of(values[(arm == name).to_numpy()].to_numpy())) for name in names}
     return _steps(names, {name: float(one.value) for name, one in found.items()}, {
@@ -90,12 +91,13 @@ def truth(rungs: pd.DataFrame, params: dict, *, metric: str, n_days: int, alpha:
     return _steps(names, {name: float(each.mean()) for name, each in values.items()}, gains)
 
 
-def _answers(slates: pd.DataFrame, params: dict, n_days: int) -> pd.DataFrame:
+def _answers(slates: pd.DataFrame, params: dict, n_days: int, *, assignments: pd.DataFrame | None = None) -> pd.DataFrame:
     from reclib.sources.storefront import tables
 
     shown = slates.sort_values(["customer_id", "position"], ignore_index=True)
     deliveries = shown.assign(decision_id=np.arange(len(shown)))
-    return tables.answer(deliveries, None, params=params, n_days=n_days)["customers_after"]
+    found = tables.answer(deliveries, assignments, params=params, n_days=n_days, is_split=assignments is not None)
+    return found["customers_after"]
 
 
 def _steps(names: list[str], values: dict[str, float], gains: dict[str, dict]) -> pd.DataFrame:
