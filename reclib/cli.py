@@ -49,6 +49,31 @@ def run(names: tuple[str, ...], jobs: int | None, **options: object) -> None:
     sys.exit(code)
 
 
+@main.command()
+@click.option("--days", type=click.IntRange(min=1), required=True, help="Nights to decide, and days that the shop answers.")
+@click.option("--reports", type=click.Path(path_type=Path, file_okay=False), help="Folder of the runs.")
+@click.option("--run-id", default="", help="Name of the loop.  [default: from parameters]")
+@click.option("-p", "assignments", multiple=True, metavar="NAME=VALUE",
+              help="Parameter of the shop or of a night; repeatable.")
+def loop(**options: object) -> None:
+    """Live the storefront night after night: decide, publish, let the shop answer, learn from the answers.
+
+    Exit codes: 0 every night published; 1 a night failed; 2 refused before any cell ran; 3 a night's checks refused it.
+    A night that does not publish leaves the last good slates in place, and the loop goes on.
+    """
+    from reclib.workflow import loop as loops
+    from reclib.workflow import runner
+    from reclib.workflow.plan import PlanError
+
+    plan = _refusing(loops.prepare, loops.Request(**options))
+    click.echo(f"Loop {plan.run_id}: {plan.days} nights.")
+    code = _refusing(loops.run, plan, click.echo, refusal=PlanError)
+    page = plan.folder / f"{loops.PAGE}.html"
+    click.echo(f"Lived: {page}" if code == runner.PUBLISHED else f"Lived, but not every night published: {page}",
+               err=code != runner.PUBLISHED)
+    sys.exit(code)
+
+
 def _refusing(action: Callable, *arguments: object, refusal: type | tuple = ValueError, **options: object) -> object:
     """Call, and end with exit code 2 and a plain text where the request is refused."""
     try:
