@@ -85,7 +85,7 @@ def facts(case: Case, plans: dict[str, Plan], priced: Priced, source: dict, unit
                     for name, plan in plans.items()},
         "prices": {name: _prices(case, plan) for name, plan in plans.items()},
         "everyone": case.world.memory.get("everyone", []), "event_types": list(case.world.event_types),
-        "is_split": (source.get("experiment") or {}).get("is_stock_split"),
+        "is_split": source.get("is_split"),
         "decided_for": "each policy is decided for all customers with the whole stock and budget",
     }
 

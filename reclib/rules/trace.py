@@ -160,6 +160,30 @@ def explain(desk: Desk, customer: object, item: object, *, published: pd.DataFra
     return replace(answer, tried=tried, change=change, sentence=answer.sentence + said)
 
 
+def told(desk: Desk, case: Case, plan: Plan, row: int, item: object) -> Answer:
+    """What became of a ranked pair of a customer who has been decided, without looking for a change that would show it.
+
+    Args:
+        desk: the customer.
+        case, plan: as the desk decided.
+        row: of the pair in the case.
+        item: its item.
+    """
+    return _ended(desk, case, plan, row, desk.ranked["customer_id"].iloc[0], item, _layers(desk, case, plan, row, item))
+
+
+def desk_of(case: Case, plan: Plan, customer: int, ranked: pd.DataFrame, candidates: pd.DataFrame) -> Desk:
+    """Put one customer of a decided case on the desk.
+
+    Args:
+        case, plan: what was decided for all.
+        customer: code in the case.
+        ranked: the customer's rows, of the plan's policy.
+        candidates: the customer's rows.
+    """
+    return Desk(ranked, candidates, case.rules, _narrowed(case.world, customer), plan.policy, case.k, _prices_of(case, plan))
+
+
 def examples(case: Case, plan: Plan, ranked: pd.DataFrame, candidates: pd.DataFrame) -> pd.DataFrame:
     """One pair for each state that occurs, traced: the customer with most different states, the best rank of each.
 
@@ -174,9 +198,7 @@ def examples(case: Case, plan: Plan, ranked: pd.DataFrame, candidates: pd.DataFr
     chosen = int(kinds[kinds == kinds.max()].index.min())
     customer = case.world.customers["customer_id"].iloc[chosen]
     own = ranked[(ranked["policy"] == plan.policy) & (ranked["customer_id"] == customer)].reset_index(drop=True)
-    world = _narrowed(case.world, chosen)
-    desk = Desk(own, candidates[candidates["customer_id"] == customer].reset_index(drop=True), case.rules, world, plan.policy,
-                case.k, _prices_of(case, plan))
+    desk = desk_of(case, plan, chosen, own, candidates[candidates["customer_id"] == customer].reset_index(drop=True))
     first = states[states["customer"] == chosen].sort_values(["rank", "item"]).drop_duplicates("state")
     rows = []
     for item in case.world.items["item_id"].take(first["item"]).tolist() + _never_offered(case, desk):
@@ -254,8 +276,12 @@ def _as_id(given: object, known: pd.Series) -> object | None:
 
 def _layers(desk: Desk, case: Case, plan: Plan, row: int, item: object) -> dict:
     offered = desk.candidates[desk.candidates["item_id"] == item].sort_values(["source_rank", "source"])
-    layers = {"candidates": [{"source": str(one.source), "source_rank": int(one.source_rank), "source_score": float(one.source_score)}
-                             for one in offered.itertuples()]}
+    code = int(desk.world.code_items(pd.Series([item]))[0])
+    seen = desk.world.events.loc[desk.world.events["item_code"] == code, "event_type"].astype("str").value_counts()
+    layers: dict[str, Any] = {
+        "signals": {f"n_{name}": int(seen[name]) for name in sorted(seen.index)},
+        "candidates": [{"source": str(one.source), "source_rank": int(one.source_rank), "source_score": float(one.source_score)}
+                       for one in offered.itertuples()]}
     if row < 0:
         return layers
     price, parts = reduced(case, plan)
