@@ -231,7 +231,7 @@ def value_policy(log: pd.DataFrame, target: pd.DataFrame, *, policy: str, alpha:
     unsupported = unsupported_mass(log, target)
     found = diagnose(columns[0], columns[1], unsupported=float(unsupported["share"].sum()))
     word, reason = gate(found)
-    values = estimate(*columns, tau=tau, alpha=alpha, clusters=_clusters(weighed)) | _by_slate(weighed, alpha=alpha)
+    values = estimate(*columns, tau=tau, alpha=alpha, clusters=clusters_of(weighed)) | _by_slate(weighed, alpha=alpha)
     rows = [{"policy": policy, "estimator": name, "value": value, "low": low, "high": high} for name, (value, low, high) in values.items()]
     table = pd.DataFrame(rows).astype({"value": "float64", "low": "float64", "high": "float64"})
     if word == REFUSE:
@@ -258,19 +258,26 @@ def value_all(deliveries: pd.DataFrame | None, outcomes: pd.DataFrame | None, *,
         `policy_values` as `value_policy` makes it, empty without a log. Where the log holds several policies, each is
         valued from the largest log of the others; the source's own policy is named `stated`.
     """
+    asked = questions(deliveries, outcomes, decisions=decisions, stated=stated, outcome_type=outcome_type)
+    found = [value_policy(log, target, policy=policy, tau=tau, alpha=alpha) for policy, log, target in asked]
+    table = pd.concat(found, ignore_index=True) if found else _refused("none", "").iloc[:0]
+    return table.drop_duplicates(["policy", "estimator"], ignore_index=True)
+
+
+def questions(deliveries: pd.DataFrame | None, outcomes: pd.DataFrame | None, *, decisions: pd.DataFrame | None = None,
+              stated: pd.DataFrame | None = None, outcome_type: str = "click") -> list[tuple[str, pd.DataFrame, pd.DataFrame]]:
+    """The policies that `value_all` values: name, the log that is asked (with rewards), and the policy's table."""
     if deliveries is None or outcomes is None or deliveries.empty:
-        return _refused("none", "").iloc[:0]
+        return []
     log = with_rewards(deliveries, outcomes, outcome_type=outcome_type)
-    questions = [("stated", log, stated)] if stated is not None else []
+    asked = [("stated", log, stated)] if stated is not None else []
     if decisions is not None and "customer_id" in log and log["customer_id"].notna().all():
-        questions += [(policy, log, slates_of(decisions, policy)) for policy in sorted(decisions["policy"].unique())]
+        asked += [(policy, log, slates_of(decisions, policy)) for policy in sorted(decisions["policy"].unique())]
     sizes = log["policy"].value_counts().sort_index()
     for policy in sizes.index if len(sizes) > 1 else []:
         other = log[log["policy"] == sizes.drop(policy).idxmax()].reset_index(drop=True)
-        questions.append((str(policy), other, policy_of_log(log[log["policy"] == policy], items=log["item_id"])))
-    found = [value_policy(own, target, policy=policy, tau=tau, alpha=alpha) for policy, own, target in questions]
-    table = pd.concat(found, ignore_index=True) if found else _refused("none", "").iloc[:0]
-    return table.drop_duplicates(["policy", "estimator"], ignore_index=True)
+        asked.append((str(policy), other, policy_of_log(log[log["policy"] == policy], items=log["item_id"])))
+    return asked
 
 
 def policy_of_log(log: pd.DataFrame, *, items: pd.Series) -> pd.DataFrame:
@@ -377,7 +384,8 @@ def mass_sentence(table: pd.DataFrame) -> str:
     return "; ".join(parts) + ": what is valued is the policy after rules, with the probability of what was finally shown."
 
 
-def _clusters(log: pd.DataFrame) -> np.ndarray | None:
+def clusters_of(log: pd.DataFrame) -> np.ndarray | None:
+    """Number of the customer (or session) of each row from 0, or None where the log names neither."""
     name = next((name for name in ("customer_id", "session_id") if name in log and log[name].notna().all()), None)
     return None if name is None else pd.factorize(log[name])[0]
 

@@ -181,7 +181,7 @@ def adjustment_sentence(reading: Reading) -> str:
     gain = f"took out up to {report.percent(best)} of the variance" if best > 0.01 else "bought nothing here (at most "
     gain += "" if best > 0.01 else f"{report.percent(max(best, 0), 2)} of the variance)"
     names = ", ".join(f"{metric} ({arm})" for metric, arm in turned.index)
-    return f"The covariates {gain}." + (f" The adjustment turned the sign of {names}: none of these is large." if names else "")
+    return f"The covariates {gain}." + (f" The adjustment turned the sign of {names}: look at both rows before believing either." if names else "")
 
 
 def power_table(reading: Reading) -> pd.DataFrame:
