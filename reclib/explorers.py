@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import os
 from collections.abc import Callable
 
@@ -10,6 +11,7 @@ from matplotlib.figure import Figure
 from reclib import plots
 
 Draw = Callable[..., tuple[Figure, str]]
+Control = tuple[float, float, float, float] | list
 
 
 def available() -> bool:
@@ -25,28 +27,46 @@ def available() -> bool:
         return False
 
 
-def show(draw: Draw, **controls: tuple[float, float, float, float]) -> None:
-    """Show a figure with one slider a control; in batch draw it once, with the controls where they start.
+def starts(controls: dict[str, Control]) -> dict[str, object]:
+    """Where the controls stand before anyone moves them: the start of a slider, the first of a list."""
+    return {name: control[0] if isinstance(control, list) else control[3] for name, control in controls.items()}
+
+
+def show(draw: Draw, **controls: Control) -> None:
+    """Show a figure and what it says under one control a name; in batch draw it once, with the controls where they start.
 
     Args:
-        draw: takes the controls by name and returns a figure and its alternative text.
-        controls: name -> (lowest, highest, step, start).
+        draw: takes the controls by name and returns a figure and its alternative text, which stands below it too.
+        controls: name -> (lowest, highest, step, start) for a slider, or a list of choices, the first one chosen.
     """
-    if not available():
-        plots.show(*draw(**{name: start for name, (_, _, _, start) in controls.items()}))
+    if not available() or not controls:
+        _put(*draw(**starts(controls)), is_live=False)
         return
     import ipywidgets
     from IPython.display import display
 
-    sliders = {name: _slider(name, *control) for name, control in controls.items()}
-    picture = ipywidgets.interactive_output(lambda **values: plots.show(*draw(**values)), sliders)
-    display(ipywidgets.VBox([*sliders.values(), picture]))
+    widgets = {name: _widget(name, control) for name, control in controls.items()}
+    picture = ipywidgets.interactive_output(lambda **values: _put(*draw(**values), is_live=True), widgets)
+    display(ipywidgets.VBox([*widgets.values(), picture]))
 
 
-def _slider(name: str, low: float, high: float, step: float, start: float):
+def _put(fig: Figure, words: str, *, is_live: bool) -> None:
+    from IPython.display import display
+
+    plots.show(fig, words, is_live=is_live)
+    text = html.escape(words, quote=False)
+    for sign in "\\`*_$[]":
+        text = text.replace(sign, "\\" + sign)
+    display({"text/markdown": text, "text/plain": words}, raw=True)
+
+
+def _widget(name: str, control: Control):
     import ipywidgets
 
-    kind = ipywidgets.IntSlider if all(float(number).is_integer() for number in (low, high, step, start)) else ipywidgets.FloatSlider
+    look = {"description": name.replace("_", " "), "style": {"description_width": "150px"}, "layout": {"width": "460px"}}
+    if isinstance(control, list):
+        return ipywidgets.Dropdown(options=[(str(choice), choice) for choice in control], value=control[0], **look)
+    kind = ipywidgets.IntSlider if all(float(number).is_integer() for number in control) else ipywidgets.FloatSlider
     number = int if kind is ipywidgets.IntSlider else float
-    return kind(min=number(low), max=number(high), step=number(step), value=number(start), description=name.replace("_", " "),
-                continuous_update=False, style={"description_width": "140px"})
+    low, high, step, start = (number(each) for each in control)
+    return kind(min=low, max=high, step=step, value=start, continuous_update=False, **look)

@@ -32,12 +32,13 @@ def figure(*, title: str, x: str, y: str, width: float = 7.0, height: float = 3.
     return fig, axes
 
 
-def show(fig: Figure, alt: str) -> None:
+def show(fig: Figure, alt: str, *, is_live: bool = False) -> None:
     """Put a figure on the page as a small PNG with its alternative text; one without data becomes a sentence.
 
     Args:
         fig: the figure; it is closed.
         alt: what the figure shows, in a sentence, numbers included.
+        is_live: someone waits for it: quick rather than small.
 
     Raises:
         ValueError: the alternative text is empty.
@@ -50,7 +51,7 @@ def show(fig: Figure, alt: str) -> None:
         plt.close(fig)
         display({"text/markdown": "Nothing to draw."}, raw=True)
         return
-    data = {"image/png": _png(fig), "text/plain": alt}
+    data = {"image/png": _quick_png(fig) if is_live else _png(fig), "text/plain": alt}
     plt.close(fig)
     display(data, metadata={"image/png": {"alt": alt}}, raw=True)
 
@@ -62,6 +63,12 @@ def _png(fig: Figure) -> bytes:
     fig.savefig(raw, format="png", dpi=150)
     Image.open(raw).convert("RGB").quantize(64).save(small, format="png", optimize=True)
     return small.getvalue()
+
+
+def _quick_png(fig: Figure) -> bytes:
+    raw = io.BytesIO()
+    fig.savefig(raw, format="png", dpi=100, pil_kwargs={"compress_level": 1})
+    return raw.getvalue()
 
 
 def bars(table: pd.DataFrame, *, label: str, value: str, title: str, x: str, low: str | None = None,
@@ -121,7 +128,7 @@ def weekly(counts: pd.DataFrame) -> Figure:
         counts: week, what, n, is_whole.
     """
     if counts.empty:
-        return _nothing("Nothing in this source has a time.")
+        return nothing("Nothing in this source has a time.")
     fig, axes = figure(title="Events by week and kind", x="week (Monday)", y="events a week, log scale", height=3.8)
     order = counts.groupby("what")["n"].sum().sort_values(ascending=False, kind="stable").index
     for index, what in enumerate(order):
@@ -142,7 +149,7 @@ def long_tail(popular: pd.DataFrame) -> Figure:
         popular: rank, n, cumulative_share.
     """
     if popular.empty:
-        return _nothing("Nothing in this source happened to items.")
+        return nothing("Nothing in this source happened to items.")
     fig, (left, right) = plt.subplots(1, 2, figsize=(7.0, 3.3), layout="constrained")
     left.set(title="Popularity by rank", xlabel="item rank, log scale", ylabel="events, log scale")
     right.set(title="What the first items take", xlabel="share of items, popular first (%)", ylabel="share of events (%)")
@@ -160,7 +167,7 @@ def new_and_again(by_week: pd.DataFrame) -> Figure:
         by_week: week, n_pairs, n_again.
     """
     if by_week.empty:
-        return _nothing("No customer of this source has a history.")
+        return nothing("No customer of this source has a history.")
     fig, axes = figure(title="Pairs of customer and item by week: again and new", x="week (Monday)", y="pairs a week")
     again, new = by_week["n_again"], by_week["n_pairs"] - by_week["n_again"]
     axes.bar(by_week["week"], again, width=5.5, color=PALETTE[0], label="again")
@@ -170,7 +177,7 @@ def new_and_again(by_week: pd.DataFrame) -> Figure:
     return fig
 
 
-def _nothing(why: str) -> Figure:
+def nothing(why: str) -> Figure:
     """A strip that says why there is no figure."""
     fig, axes = plt.subplots(figsize=(7.0, 0.6), layout="constrained")
     axes.axis("off")
@@ -286,4 +293,111 @@ def rates(table: pd.DataFrame, *, title: str) -> Figure:
     axes.scatter(100 * shown["rate"], shown.index, c=colours, marker="o", zorder=3)
     axes.set_yticks(shown.index, (shown["check"] + ", " + shown["scenario"]).tolist(), fontsize=8)
     axes.grid(axis="y", visible=False)
+    return fig
+
+
+def regraded(spread: pd.DataFrame, grades: pd.DataFrame) -> Figure:
+    """Explorer of signals: grades of pairs now and at the start, and the grade that one event makes by its age.
+
+    Args:
+        spread: rating (low end of the bin), width, now and start (shares).
+        grades: event_type, days, rating.
+    """
+    fig, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.2), layout="constrained")
+    left.bar(spread["rating"], 100 * spread["now"], width=0.92 * spread["width"], align="edge", color=PALETTE[0], label="now")
+    edges = np.append(spread["rating"], spread["rating"].iloc[-1] + spread["width"].iloc[-1])
+    left.stairs(100 * spread["start"], edges, color="black", linestyle="--", linewidth=1.2, label="at the start")
+    left.set(title="Grades of all pairs", xlabel="rating", ylabel="share of pairs (%)")
+    left.legend(frameon=False)
+    right.set(title="The grade that one event makes", xlabel="days ago", ylabel="rating")
+    for index, (name, own) in enumerate(grades.groupby("event_type", sort=False)):
+        colour, marker = PALETTE[index % len(PALETTE)], MARKERS[index % len(MARKERS)]
+        right.plot(own["days"], own["rating"], color=colour, marker=marker, markersize=3, linewidth=1.4, label=name)
+    if len(grades):
+        right.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return fig
+
+
+def day(history: pd.DataFrame, offered: pd.DataFrame, ranked: pd.DataFrame, *, chosen: int | None) -> Figure:
+    """Explorer of one customer: what they did, who offered what, and what became of each ranked item.
+
+    Args:
+        history: days_ago, event_type.
+        offered: source, n_offered, n_shown.
+        ranked: rank, state, best first.
+        chosen: rank that is asked about, or None.
+    """
+    fig, axes = plt.subplots(1, 3, figsize=(10.4, 3.2), layout="constrained")
+    names = history["event_type"].value_counts().sort_index().index.tolist()
+    for index, name in enumerate(names):
+        at = history.loc[history["event_type"] == name, "days_ago"]
+        axes[0].plot(at, np.full(len(at), index), MARKERS[index % len(MARKERS)], color=PALETTE[index % len(PALETTE)], markersize=4)
+    axes[0].set(title="What they did", xlabel="days ago", yticks=range(len(names)), yticklabels=names)
+    axes[0].invert_xaxis()
+    shown = offered.iloc[::-1]
+    axes[1].barh(shown["source"], shown["n_offered"], color=PALETTE[5], height=0.62, label="offered")
+    axes[1].barh(shown["source"], shown["n_shown"], color=PALETTE[1], height=0.62, hatch="//", edgecolor="white", label="shown")
+    axes[1].set(title="Who offered what", xlabel="items")
+    axes[1].grid(axis="y", visible=False)
+    if len(offered):
+        axes[1].legend(frameon=False, loc="lower right")
+    states = list(dict.fromkeys(ranked["state"]))
+    axes[2].scatter(ranked["rank"], [states.index(state) for state in ranked["state"]], marker="|", s=70, linewidth=1.4,
+                    color=[PALETTE[1] if state == "shown" else PALETTE[0] for state in ranked["state"]])
+    if chosen is not None:
+        axes[2].axvline(chosen, color=GREY, linewidth=1, linestyle="--")
+        axes[2].plot(chosen, states.index(ranked.set_index("rank")["state"][chosen]), "o", markersize=9, markerfacecolor="none",
+                     markeredgecolor="black")
+    axes[2].set(title="What became of each item", xlabel="rank before rules", yticks=range(len(states)),
+                yticklabels=[state.replace("_", " ") for state in states])
+    return fig
+
+
+def planned(chances: pd.DataFrame, sizes: pd.DataFrame, *, effect: float, chance: float, weeks: float, detectable: float,
+            unit: str) -> Figure:
+    """Explorer of an experiment to come: chance of finding an effect, and the effect found after so many weeks.
+
+    Args:
+        chances: effect (%), power (share).
+        sizes: weeks, detectable, low and high (% found with 80, 50 and 90 % power).
+        effect, chance: where the sliders stand on the left.
+        weeks, detectable: where they stand on the right.
+        unit: of effects.
+    """
+    fig, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.2), layout="constrained")
+    left.plot(chances["effect"], 100 * chances["power"], color=PALETTE[0])
+    left.axhline(80, color=GREY, linewidth=1, linestyle="--")
+    left.plot(effect, 100 * chance, "D", color=PALETTE[1], markersize=7)
+    left.annotate(f"{100 * chance:.0f} %", (effect, 100 * chance), textcoords="offset points", xytext=(8, -10), color=PALETTE[1])
+    left.set(title="Chance of finding an effect", xlabel=f"true effect ({unit})", ylabel="chance (%)", ylim=(0, 104))
+    right.fill_between(sizes["weeks"], sizes["low"], sizes["high"], color=PALETTE[0], alpha=0.18, linewidth=0)
+    right.plot(sizes["weeks"], sizes["detectable"], color=PALETTE[0])
+    right.plot(weeks, detectable, "D", color=PALETTE[1], markersize=7)
+    right.annotate(f"{detectable:.3g} %", (weeks, detectable), textcoords="offset points", xytext=(6, 6), color=PALETTE[1])
+    right.set(title="Effect found at 80 % (band: 50 to 90 %)", xlabel="weeks of intake", ylabel=unit, ylim=(0, None))
+    return fig
+
+
+def what_if(shares: pd.DataFrame, clips: pd.DataFrame, *, share: float, clip: float) -> Figure:
+    """Explorer of off-policy values: along the share of the new policy in a mixture, and along the largest weight.
+
+    Args:
+        shares: at (share of the policy), value, low, high, gate.
+        clips: at (largest weight), value, low, high, gate.
+        share, clip: where the sliders stand.
+    """
+    fig, panels = plt.subplots(1, 2, figsize=(8.4, 3.2), layout="constrained", sharey=True)
+    looks = {"usable": (PALETTE[2], "o", "usable"), "weak": (PALETTE[4], "^", "weak"), "refuse": (GREY, "x", "refused by the gate")}
+    for panel, table, at, scale in zip(panels, (shares, clips), (share, clip), (100, 1)):
+        for gate, (colour, marker, name) in looks.items():
+            own = table[table["gate"] == gate]
+            if len(own):
+                panel.vlines(scale * own["at"], 100 * own["low"], 100 * own["high"], color=colour, linewidth=1.6, alpha=0.9,
+                             linestyle=":" if gate == "refuse" else "-")
+                panel.plot(scale * own["at"], 100 * own["value"], marker, color=colour, markersize=6, label=name)
+        panel.axvline(scale * at, color="black", linewidth=1, linestyle="--")
+    panels[0].set(title="Mixed with what was logged", xlabel="share of the policy (%)", ylabel="answers a slot (%)")
+    panels[1].set(title="With its weights cut", xlabel="largest weight, log scale", xscale="log")
+    named = {name: handle for panel in panels for handle, name in zip(*panel.get_legend_handles_labels())}
+    fig.legend(list(named.values()), list(named), loc="outside lower center", ncols=3, frameon=False)
     return fig

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
+
+from reclib import plots
 
 WEIGHTS = {"view": 1.0, "click": 2.0, "add_to_cart": 3.0, "purchase": 5.0, "dismiss": -3.0, "return": -4.0, "complaint": -5.0}
 HALF_WAY = 5.0
 RESPONSES = ("purchase", "rating", "click", "add_to_cart", "view")
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 DIGITS = 6
+N_BEST = 10
 _DAY = np.timedelta64(1, "D")
 
 
@@ -344,9 +348,81 @@ def _latest_ratings(rated: pd.DataFrame, scale: tuple[float, float]) -> pd.DataF
     return latest[["customer_id", "item_id", "value"]].rename(columns={"value": "explicit"})
 
 
-def _bounded(strength: pd.Series) -> pd.Series:
-    return strength / (strength.abs() + HALF_WAY)
+def _bounded(strength):
+    return strength / (np.abs(strength) + HALF_WAY)
 
 
 def _round(values):
     return np.round(values, DIGITS)
+
+
+class Grader:
+    """The events of all pairs, ready to be graded again in a moment under other weights and another half-life.
+
+    Attributes:
+        controls: name -> (lowest, highest, step, start): the half-life, and the weight of each type that occurs.
+    """
+
+    def __init__(self, events: pd.DataFrame, weights: dict[str, float], *, half_life_days: float, as_of: pd.Timestamp,
+                 scale: tuple[float, float]) -> None:
+        known = _known(events, as_of, ["customer_id", "item_id", "event_type", "value"])
+        kind = known["event_type"].astype("str")
+        kept = kind.isin([*weights, "rating"]).to_numpy()
+        known, kind = known[kept], kind[kept]
+        self._names = [name for name in weights if (kind == name).any()]
+        self._kind = kind.map({name: at for at, name in enumerate(self._names)} | {"rating": len(self._names)}).to_numpy("int64")
+        customer, item = pd.factorize(known["customer_id"], sort=True)[0], pd.factorize(known["item_id"], sort=True)[0]
+        pairs, self._pair = np.unique(customer * (item.max(initial=0) + 1) + item, return_inverse=True)
+        self._customer = pairs // (item.max(initial=0) + 1)
+        self._first = np.searchsorted(self._customer, self._customer)
+        self._age, self._scale = _age(known, as_of), scale
+        latest = _latest_ratings(known[(kind == "rating").to_numpy()], scale)
+        self._given = np.full(len(pairs), np.nan)
+        rated = known[["customer_id", "item_id"]].assign(pair=self._pair).merge(latest, on=["customer_id", "item_id"], how="inner")
+        self._given[rated["pair"]] = rated["explicit"]
+        top = max(10.0, half_life_days)
+        self.controls = {"half_life_days": (7, max(365, 2 * round(top)), 1, half_life_days)}
+        self.controls |= {f"weight_{name}": (-10.0, 10.0, 0.5, float(weights[name])) for name in self._names}
+        self._start = self.grade(**{name: control[3] for name, control in self.controls.items()})
+        self._best = self._top(self._start)
+
+    def grade(self, *, half_life_days: float, **weights: float) -> np.ndarray:
+        """The rating of each pair, by customer and item; missing where no event of it weighs anything."""
+        points = np.array([weights[f"weight_{name}"] for name in self._names] + [0.0])[self._kind]
+        decayed, n = _round(points * np.exp2(-self._age / half_life_days)), len(self._customer)
+        strength, refusal = (np.bincount(self._pair, part, n) for part in (decayed, np.minimum(decayed, 0.0)))
+        low, half = self._scale[0], (self._scale[1] - self._scale[0]) / 2
+        graded = np.where(np.bincount(self._pair, points != 0, n) > 0, low + half + half * _bounded(strength), np.nan)
+        explicit = np.maximum(self._given + half * _bounded(refusal), low)
+        return _round(np.where(np.isnan(self._given), graded, explicit))
+
+    def draw(self, **values: float) -> tuple[Figure, str]:
+        """The spread of grades, and the grade of a single event by its age, under these weights."""
+        rating = self.grade(**values)
+        edges = np.linspace(*self._scale, 17)
+        shares = [np.histogram(each, edges)[0] / max(np.isfinite(each).sum(), 1) for each in (rating, self._start)]
+        spread = pd.DataFrame({"rating": edges[:-1], "width": np.diff(edges), "now": shares[0], "start": shares[1]})
+        days = np.arange(0, 181, 15)
+        faded = np.exp2(-days / values["half_life_days"])
+        low, half = self._scale[0], (self._scale[1] - self._scale[0]) / 2
+        single = [pd.DataFrame({"event_type": name, "days": days,
+                                "rating": low + half + half * _bounded(values[f"weight_{name}"] * faded)}) for name in self._names]
+        grades = pd.concat(single, ignore_index=True) if single else pd.DataFrame({"event_type": [], "days": [], "rating": []})
+        return plots.regraded(spread, grades), self._said(rating, values["half_life_days"])
+
+    def _said(self, rating: np.ndarray, half_life_days: float) -> str:
+        graded = rating[np.isfinite(rating)]
+        if not len(graded):
+            return "With these weights no event counts, so no pair has a grade."
+        below = float((graded < sum(self._scale) / 2).mean())
+        kept = float((self._best & self._top(rating)).sum() / max(self._best.sum(), 1))
+        return (f"With a half-life of {half_life_days:g} days and these weights {len(graded):,} pairs have a grade: the median is "
+                f"{np.median(graded):.3f}, {100 * below:.1f} % lie below the middle, and of the customers' {N_BEST} best items "
+                f"each {100 * kept:.1f} % are those of the start.")
+
+    def _top(self, rating: np.ndarray) -> np.ndarray:
+        """Mark the best pairs of each customer."""
+        order = np.lexsort((np.nan_to_num(-rating, nan=np.inf), self._customer))
+        best = np.zeros(len(rating), dtype=bool)
+        best[order[np.arange(len(rating)) - self._first < N_BEST]] = True
+        return best & np.isfinite(rating)
