@@ -378,23 +378,28 @@ def planned(chances: pd.DataFrame, sizes: pd.DataFrame, *, effect: float, chance
     return fig
 
 
-def what_if(shares: pd.DataFrame, clips: pd.DataFrame, *, share: float, clip: float) -> Figure:
+def what_if(shares: pd.DataFrame, clips: pd.DataFrame, *, share: float, clip: float, own: float) -> Figure:
     """Explorer of off-policy values: along the share of the new policy in a mixture, and along the largest weight.
 
     Args:
-        shares: at (share of the policy), value, low, high, gate.
+        shares: at (share of the policy), value, low, high, gate; where the gate refuses, only a cross on the axis is drawn.
         clips: at (largest weight), value, low, high, gate.
         share, clip: where the sliders stand.
+        own: value of the log itself.
     """
-    fig, panels = plt.subplots(1, 2, figsize=(8.4, 3.2), layout="constrained", sharey=True)
-    looks = {"usable": (PALETTE[2], "o", "usable"), "weak": (PALETTE[4], "^", "weak"), "refuse": (GREY, "x", "refused by the gate")}
+    fig, panels = plt.subplots(1, 2, figsize=(8.4, 3.4), layout="constrained", sharey=True)
+    looks = {"usable": (PALETTE[2], "o"), "weak": (PALETTE[4], "^")}
     for panel, table, at, scale in zip(panels, (shares, clips), (share, clip), (100, 1)):
-        for gate, (colour, marker, name) in looks.items():
-            own = table[table["gate"] == gate]
-            if len(own):
-                panel.vlines(scale * own["at"], 100 * own["low"], 100 * own["high"], color=colour, linewidth=1.6, alpha=0.9,
-                             linestyle=":" if gate == "refuse" else "-")
-                panel.plot(scale * own["at"], 100 * own["value"], marker, color=colour, markersize=6, label=name)
+        panel.axhline(100 * own, color=PALETTE[0], linewidth=1.2, label="the log's own")
+        for gate, (colour, marker) in looks.items():
+            named = table[table["gate"] == gate]
+            if len(named):
+                panel.vlines(scale * named["at"], 100 * named["low"], 100 * named["high"], color=colour, linewidth=1.8)
+                panel.plot(scale * named["at"], 100 * named["value"], marker, color=colour, markersize=6, label=gate)
+        refused = scale * table.loc[table["gate"] == "refuse", "at"]
+        if len(refused):
+            panel.plot(refused, np.full(len(refused), 0.03), "x", color=GREY, transform=panel.get_xaxis_transform(),
+                       label="refused by the gate, no value")
         panel.axvline(scale * at, color="black", linewidth=1, linestyle="--")
     panels[0].set(title="Mixed with what was logged", xlabel="share of the policy (%)", ylabel="answers a slot (%)")
     panels[1].set(title="With its weights cut", xlabel="largest weight, log scale", xscale="log")
