@@ -27,7 +27,8 @@ class Planner:
     """
 
     def __init__(self, reading: Reading) -> None:
-        own = reading.readout[reading.readout["is_primary"].astype("bool") & (reading.readout["role"] == "success")]
+        own = reading.readout.reindex(columns=[*reading.readout.columns.union(["se"], sort=False)])
+        own = own[own["is_primary"].astype("bool") & (own["role"] == "success")]
         own = own[(own["se"] > 0) & (own["mean_control"] != 0)].drop_duplicates("metric")
         self._alpha = reading.plan.alpha if len(own) else 0.05
         self._why = reading.why or "No success metric could be read, so no test can be planned from it."
