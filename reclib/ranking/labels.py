@@ -159,9 +159,13 @@ def with_task(pairs: pd.DataFrame, events: pd.DataFrame, plan: Plan, *, cut: pd.
         ["customer_id", "item_id"], ignore_index=True)
 
 
-def summary(windows: list[pd.DataFrame], plan: Plan) -> pd.DataFrame:
-    """Count pairs, customers and responses of each labelled window, and say what it is for."""
-    roles = ["train"] * (len(windows) - 2) + ["calibrate", "test"]
+def summary(windows: list[pd.DataFrame], plan: Plan, *, is_last_judged: bool = True) -> pd.DataFrame:
+    """Count pairs, customers and responses of each labelled window, and say what it is for.
+
+    The last one judges, or where `is_last_judged` is false, calibrates.
+    """
+    last = ["calibrate", "test"] if is_last_judged else ["calibrate"]
+    roles = ["train"] * (len(windows) - len(last)) + last
     rows = [{"window": role, "from": f"{cut:%Y-%m-%d}", "n_pairs": len(frame),
              "n_customers": frame["customer_id"].nunique(), "n_responses": int(frame["label"].sum()),
              "base_rate": float(frame["label"].mean()) if len(frame) else np.nan}
