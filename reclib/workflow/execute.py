@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shutil
 import signal
+import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,16 +41,18 @@ class Failure:
 
 
 class Kernel(AsyncKernelManager):
-    """A kernel over encrypted TCP: quiet on stderr, and kernels side by side never collide."""
+    """A kernel over sockets in a folder of its own: no ports, so kernels side by side never collide."""
 
     extra: ClassVar[dict[str, str]] = {}
 
     def __init__(self, **options: object) -> None:
         super().__init__(**options)
-        self.transport_encryption = "auto"
+        self.sockets = tempfile.mkdtemp(prefix="k-")
+        self.transport, self.ip = "ipc", f"{self.sockets}/k"
 
     async def start_kernel(self, **options: object) -> None:
-        """Start the kernel with the environment of the run."""
+        """Start the kernel with the environment of the run; Papermill's farewell interrupt is no error to report."""
+        options["extra_arguments"] = ["--log-level=CRITICAL", *options.get("extra_arguments", [])]
         options["env"] = {**os.environ, **(options.get("env") or {}), **self.extra}
         await super().start_kernel(**options)
         _alive.add(self)
@@ -57,6 +61,8 @@ class Kernel(AsyncKernelManager):
         """Forget the kernel once it is gone."""
         _alive.discard(self)
         await super().cleanup_resources(restart=restart)
+        if not restart:
+            shutil.rmtree(self.sockets, ignore_errors=True)
 
 
 def stop_all() -> None:
