@@ -394,3 +394,11 @@ def test_the_best_columns_are_those_of_a_full_sort(n, width, n_values, seed):
         order = np.lexsort((np.arange(width), -scores[row]))[:n]
         order = order[np.isfinite(scores[row][order])]
         assert columns[row][np.isfinite(values[row])].tolist() == order.tolist()
+
+
+def test_customers_who_know_every_item_are_said_to():
+    events = pd.DataFrame({"event_id": range(4), "occurred_at": pd.to_datetime(["2026-01-01", "2026-01-02"] * 2, utc=True),
+                           "customer_id": [1, 2, 1, 2], "item_id": ["a", "a", "b", "b"], "event_type": "rating", "value": 4.0})
+    nothing = generate.generate(events, None, None, as_of=pd.Timestamp("2026-01-03", tz="UTC"), seed=1)
+    with pytest.raises(ValueError, match="no customer has an item left"):
+        page.require_some(nothing)

@@ -231,3 +231,15 @@ def handover_sentence(tonight: Generated, measured: pd.DataFrame, *, n_candidate
 
 def _interval(row: pd.Series) -> str:
     return "" if pd.isna(row["low"]) else f"[{percent(row['low'])}, {percent(row['high'])}]"
+
+
+def require_some(tonight: Generated) -> Generated:
+    """Return what was generated, or say why there is nothing to offer anyone.
+
+    Raises:
+        ValueError: no customer has a candidate.
+    """
+    if tonight.candidates.empty:
+        raise ValueError("candidates: no customer has an item left to be offered; every item on offer is one that they "
+                         "know already, and this source shows nobody the same item again.")
+    return tonight

@@ -149,7 +149,17 @@ def rule_prices(case: Case, plans: dict[str, Plan], *, priced: dict[str, Priced]
         refuse whatever the others do; for a shadow rule what it would remove), `n_alone` and `n_held_back`.
     """
     parts = [_policy_rows(case, plan, priced.get(policy), unit.get(policy, "points")) for policy, plan in plans.items()]
-    return pd.concat(parts, ignore_index=True)
+    found = pd.concat(parts, ignore_index=True)
+    return found if len(found) else _no_prices()
+
+
+def _no_prices() -> pd.DataFrame:
+    """The table where no rule is in force."""
+    words, flags = ("policy", "rule_id", "kind", "status", "unit"), ("is_for_sale", "is_binding")
+    numbers = ("slack", "shadow_price", "drop_one_value", "first_in_value", "resolution")
+    counts = ("n_removed", "n_refused", "n_alone", "n_held_back")
+    kinds = dict.fromkeys(words, "str") | dict.fromkeys(flags, "bool") | dict.fromkeys(numbers, "float64")
+    return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in (kinds | dict.fromkeys(counts, "int64")).items()})
 
 
 def _policy_rows(case: Case, plan: Plan, priced: Priced | None, unit: str) -> pd.DataFrame:
