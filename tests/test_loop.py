@@ -174,7 +174,12 @@ def test_worlds_are_added_up_and_put_into_words():
     assert "100.0 % above popularity, 33.3 % above its own first slates kept, and 33.3 % below the oracle" in said
     assert said.endswith("which is 50 % of the way from popularity to it.")
     assert lived.gained(rows()).query("world == 'loop'")["gained"].tolist() == [1.0, 1.0 + 3.0]
-    assert lived.trend_sentence(rows()).endswith("the lead grew.")
+
+
+def test_the_lead_over_the_frozen_slates_leaves_the_first_day_out():
+    assert lived.trend_sentence(rows()) == "These are too few days to say whether deciding anew pays."
+    third = rows().query("day == 2").assign(day=3, contribution=lambda table: table["contribution"] + (table["world"] == "loop"))
+    assert "by +2.000 a customer and day in the first half of the days and by +3.000" in lived.trend_sentence(pd.concat([rows(), third]))
 
 
 def test_stale_slots_are_put_into_words():

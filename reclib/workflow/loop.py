@@ -142,9 +142,16 @@ def run(plan: Plan, say: Say) -> int:
                 _night(loop)
                 _day(loop)
         except BaseException:
+            _stop_kernels()
             _write_record(loop, "interrupted")
             raise
         return _finish(loop)
+
+
+def _stop_kernels() -> None:
+    from reclib.workflow import execute
+
+    execute.stop_all()
 
 
 def _night(loop: _Loop) -> None:

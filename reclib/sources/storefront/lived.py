@@ -83,9 +83,9 @@ def means(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def gained(rows: pd.DataFrame, *, metric: str = "contribution", over: str = POPULAR) -> pd.DataFrame:
-    """What each other world has gained over one of them so far: day, world, gained (a customer, from the first day on)."""
+    """What each world has gained over one of them so far: day, world, gained (a customer, from the first day on)."""
     wide = rows.pivot(index="day", columns="world", values=metric)
-    beyond = wide.drop(columns=over).sub(wide[over], axis=0).cumsum().round(6)
+    beyond = wide.sub(wide[over], axis=0).cumsum().round(6)
     order = [world for world in ABOUT if world in beyond]
     return beyond[order].reset_index().melt(id_vars="day", var_name="world", value_name="gained")
 
@@ -118,15 +118,15 @@ def revenue_sentence(table: pd.DataFrame, *, currency: str) -> str:
 
 
 def trend_sentence(rows: pd.DataFrame) -> str:
-    """Say whether the loop's lead over its frozen slates grew from the first half of the days to the second."""
-    wide = rows.pivot(index="day", columns="world", values="contribution")
+    """Say whether the loop's lead over its frozen slates grew over the days; the first, on which both show the same, is left out."""
+    wide = rows.pivot(index="day", columns="world", values="contribution").iloc[1:]
     lead, half = wide[LOOP] - wide[FROZEN], len(wide) // 2
     if half < 1:
-        return "One day says nothing on whether learning pays."
+        return "These are too few days to say whether deciding anew pays."
     first, second = lead.iloc[:half].mean(), lead.iloc[half:].mean()
     word = "grew" if second > first else "did not grow"
-    return (f"Deciding anew led the frozen slates by {first:+.3f} a customer and day in the first half and by {second:+.3f} "
-            f"in the second: the lead {word}.")
+    return (f"Deciding anew led the frozen slates by {first:+.3f} a customer and day in the first half of the days and by "
+            f"{second:+.3f} in the second: the lead {word}.")
 
 
 def stale(rows: pd.DataFrame) -> pd.DataFrame:
