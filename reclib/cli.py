@@ -66,7 +66,7 @@ def loop(**options: object) -> None:
     from reclib.workflow.plan import PlanError
 
     plan = _refusing(loops.prepare, loops.Request(**options))
-    click.echo(f"Loop {plan.run_id}: {plan.days} nights.")
+    click.echo(f"Loop {plan.run_id}: {plan.days} night{'s' if plan.days > 1 else ''}.")
     code = _refusing(loops.run, plan, click.echo, refusal=PlanError)
     page = plan.folder / f"{loops.PAGE}.html"
     click.echo(f"Lived: {page}" if code == runner.PUBLISHED else f"Lived, but not every night published: {page}",
