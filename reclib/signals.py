@@ -380,9 +380,9 @@ class Grader:
         self._given = np.full(len(pairs), np.nan)
         rated = known[["customer_id", "item_id"]].assign(pair=self._pair).merge(latest, on=["customer_id", "item_id"], how="inner")
         self._given[rated["pair"]] = rated["explicit"]
-        top = max(10.0, half_life_days)
-        self.controls = {"half_life_days": (7, max(365, 2 * round(top)), 1, half_life_days)}
-        self.controls |= {f"weight_{name}": (-10.0, 10.0, 0.5, float(weights[name])) for name in self._names}
+        self.controls = {"half_life_days": (min(7, half_life_days), max(365, 2 * round(half_life_days)), 1, half_life_days)}
+        edge = max([10.0, *(abs(weight) for weight in weights.values())])
+        self.controls |= {f"weight_{name}": (-edge, edge, 0.5, float(weights[name])) for name in self._names}
         self._start = self.grade(**{name: control[3] for name, control in self.controls.items()})
         self._best = self._top(self._start)
 

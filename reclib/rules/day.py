@@ -67,11 +67,11 @@ class Day:
         return int(missed.min()) if len(missed) else 1
 
     def _said(self, customer: str, past: pd.DataFrame, desk: trace.Desk, shown: pd.Series, told: trace.Answer) -> str:
-        before = f"did {len(past):,} things, the last {past['days_ago'].min():.1f} days ago" if len(past) else "has no history"
+        before = f"left {_many(len(past), 'event')}, the last {past['days_ago'].min():.1f} days ago" if len(past) else "has no history"
         offers = desk.candidates
-        return (f"Customer {customer} {before}; {offers['source'].nunique()} sources offered {offers['item_id'].nunique()} items, "
-                f"{len(desk.ranked)} were ranked, and the slate of {told.policy} is {', '.join(map(str, shown)) or 'empty'}. "
-                f"{told.sentence}")
+        return (f"Customer {customer} {before}; {_many(offers['source'].nunique(), 'source')} offered "
+                f"{_many(offers['item_id'].nunique(), 'item')}, {len(desk.ranked)} ranked; the slate of {told.policy} is "
+                f"{', '.join(map(str, shown)) or 'empty'}. {told.sentence}")
 
     def _again(self, name: str) -> tuple[trace.Desk, Case, Plan]:
         code = self._codes[name]
@@ -103,3 +103,7 @@ def _offers(candidates: pd.DataFrame, shown: pd.Series) -> pd.DataFrame:
     marked = candidates.assign(source=candidates["source"].astype("str"), is_shown=candidates["item_id"].isin(shown))
     table = marked.groupby("source").agg(n_offered=("item_id", "nunique"), n_shown=("is_shown", "sum")).reset_index()
     return table.sort_values(["n_offered", "source"], ascending=[False, True]).head(N_SOURCES)
+
+
+def _many(n: int, noun: str) -> str:
+    return f"{n:,} {noun}" + ("" if n == 1 else "s")
