@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from reclib import report
+
 VERDICTS = ("SHIP", "HOLD", "ROLLBACK", "INVALID")
 MEANING = {
     "SHIP": "The new policy is proven better and no guardrail was harmed beyond what was agreed.",
@@ -101,6 +103,14 @@ def differences(scores: pd.DataFrame) -> pd.DataFrame:
     names = known["metric"] if known["arm"].nunique() <= 1 else known["metric"] + ", " + known["arm"]
     lifts = {name: 100 * known[name] for name in ("lift", "lift_low", "lift_high")}
     return known.assign(name=names, **lifts)
+
+
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """The same table for people: relative numbers in per cent, truth values as yes and no."""
+    lifts = [name for name in ("lift", "lift_low", "lift_high", "margin") if name in table]
+    flags = [name for name in table if pd.api.types.is_bool_dtype(table[name])]
+    in_words = {name: [report.percent(value) if pd.notna(value) else "" for value in table[name]] for name in lifts}
+    return table.assign(**in_words, **{name: table[name].map({True: "yes", False: "no"}) for name in flags})
 
 
 def scorecard_sentence(scores: pd.DataFrame) -> str:
@@ -207,10 +217,13 @@ def forecast_sentence(forecasts: pd.DataFrame | None) -> str:
     known = forecasts[forecasts["observed"].notna()]
     if known.empty:
         return f"{len(forecasts)} forecasts wait for their outcome."
+    is_bounded = known["low"].notna() & known["high"].notna()
+    unsure = f"; {int((~is_bounded).sum())} had no interval to be judged by" if not is_bounded.all() else ""
+    known = known[is_bounded]
     inside = ((known["observed_high"].fillna(known["observed"]) >= known["low"])
               & (known["observed_low"].fillna(known["observed"]) <= known["high"]))
     return (f"{int(inside.sum())} of {len(known)} forecasts agree with what came "
-            f"(their interval and that of the outcome overlap).")
+            f"(their interval and that of the outcome overlap){unsure}.")
 
 
 def money_sentence(verdict: dict) -> str:

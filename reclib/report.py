@@ -44,7 +44,7 @@ def _cells(values: pd.Series, digits: int) -> list[str]:
     name = str(values.name)
     if name.startswith("p_value") or name == "p_adjusted":
         bound = 10.0**-digits
-        return ["" if pd.isna(p) else f"< {bound:g}" if p < bound else f"{p:.{digits}f}" for p in values]
+        return ["" if pd.isna(p) else f"<\u00a0{bound:g}" if p < bound else f"{p:.{digits}f}" for p in values]
     if not pd.api.types.is_float_dtype(values):
         is_id = name.endswith("_id") or not pd.api.types.is_integer_dtype(values)
         return ["" if _is_missing(value) else str(value) if is_id else f"{value:,}" for value in values]

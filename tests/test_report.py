@@ -30,7 +30,7 @@ def test_numbers_are_rounded_and_ids_are_not_grouped(text_of):
 
 
 def test_a_small_p_value_is_given_as_a_bound(text_of):
-    assert text_of(pd.DataFrame({"p_value": [1e-9, 0.25]})).split("\n")[1:] == ["< 0.001", "  0.250"]
+    assert text_of(pd.DataFrame({"p_value": [1e-9, 0.25]})).split("\n")[1:] == ["<\u00a00.001", "  0.250"]
 
 
 def test_rows_left_out_are_counted(text_of):
