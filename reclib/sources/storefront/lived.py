@@ -212,5 +212,7 @@ def learning_sentence(facts: dict) -> str:
 def _against(value: float, other: float) -> str:
     if other <= 0:
         return f"{value - other:+.3f} against"
-    change = 100 * (value / other - 1)
+    change = round(100 * (value / other - 1), 1)
+    if not change:
+        return "level with"
     return f"{abs(change):.1f} % {'above' if change >= 0 else 'below'}"
