@@ -11,15 +11,14 @@ run: .venv/.done
 
 # One session: the suite, and nbval on the notebooks as a default run leaves them. `latest` goes away before, because the
 # committed outputs are those of a first run, which has none before it.
-test: export OMP_NUM_THREADS = 1
-test: export OPENBLAS_NUM_THREADS = 1
+# STRICT stands in the recipe, not before it: what a target exports reaches the set-up too, and pip itself warns.
 # ipykernel raises a PendingDeprecationWarning of its own at each shutdown.
-test: export PYTHONWARNINGS = error,ignore::PendingDeprecationWarning
+STRICT = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 PYTHONWARNINGS=error,ignore::PendingDeprecationWarning
 test: .venv/.done browser
 	rm -rf $(REPORTS)
-	$(BIN)/reclib run --jobs $(JOBS) --run-id default --reports $(REPORTS)
+	$(STRICT) $(BIN)/reclib run --jobs $(JOBS) --run-id default --reports $(REPORTS)
 	rm -f $(REPORTS)/latest
-	RECLIB_REPORTS=$(CURDIR)/$(REPORTS) RECLIB_RUN=default $(BIN)/python -m pytest -n $(JOBS) --dist loadscope -q -rs \
+	$(STRICT) RECLIB_REPORTS=$(CURDIR)/$(REPORTS) RECLIB_RUN=default $(BIN)/python -m pytest -n $(JOBS) --dist loadscope -q -rs \
 	  -W error -p no:cacheprovider --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg \
 	  --ignore=tests/fixtures tests notebooks/[0-9]*.ipynb notebooks/proofs
 

@@ -44,8 +44,8 @@ def final_verdict(experiment: dict, checks: pd.DataFrame | None, *, source: str 
         source: name of the source, so that only runs of one source are compared.
 
     Returns:
-        The record of `verdict.json`: verdict, reasons, checks, effect, low, high, money, next_action, and whatever
-        else the experiment's record holds.
+        The record of `verdict.json`: verdict, meaning, reasons, checks, effect, low, high, money, money_sentence,
+        next_action, and whatever else the experiment's record holds.
 
     Raises:
         ValueError: the experiment's verdict is not one of the four.
@@ -61,16 +61,18 @@ def final_verdict(experiment: dict, checks: pd.DataFrame | None, *, source: str 
     action = record.get("next_action") if found == record.get("verdict") else None
     if not experiment and found == "HOLD":
         action = "Publish tonight's slates with their control group; the difference between the two is the experiment."
-    return record | {
+    record |= {
         "source": source, "verdict": found, "reasons": reasons, "next_action": action or NEXT_ACTION[found],
         "checks": [] if checks is None else checks.astype("str").to_dict("records"),
     }
+    nothing_read = found == "HOLD" and record["effect"] is None
+    record["meaning"] = NOTHING_PROVEN if nothing_read else MEANING[found]
+    return record | {"money_sentence": money_sentence(record)}
 
 
 def headline(verdict: dict) -> str:
     """Say the verdict and what it means."""
-    nothing_read = verdict["verdict"] == "HOLD" and verdict["effect"] is None
-    return f"{verdict['verdict']}. {NOTHING_PROVEN if nothing_read else MEANING[verdict['verdict']]}"
+    return f"{verdict['verdict']}. {verdict['meaning']}"
 
 
 def reasons(verdict: dict) -> pd.DataFrame:

@@ -102,6 +102,12 @@ def mend_links(run: Path, records: list[dict], names: list[str]) -> None:
             write_notebook(run, record, there)
 
 
+def _meaning(verdict: dict) -> str:
+    """What the verdict means, in the brief's words unless failed checks overruled it afterwards."""
+    usual = MEANING.get(verdict.get("verdict"), "")
+    return usual if verdict.get("verdict") == "INVALID" else verdict.get("meaning") or usual
+
+
 def write_index(run: Path, record: dict, verdict: dict, *, before: str) -> None:
     """Write the index page of a run.
 
@@ -117,7 +123,7 @@ def write_index(run: Path, record: dict, verdict: dict, *, before: str) -> None:
     brief = next((each["page"] for each in record["notebooks"] if "brief" in each["name"] and each["page_is_there"]), "")
     page = _environment().get_template("run.html.j2").render(
         run=record, verdict=verdict, source=source, brief=brief, before=before, site=site_parts(),
-        meaning=MEANING.get(verdict.get("verdict"), ""), reasons=verdict.get("reasons", []),
+        meaning=_meaning(verdict), reasons=verdict.get("reasons", []),
         failed=[each for each in record["notebooks"] if each.get("error")],
         assumptions=source.get("assumptions", []),
         moved=site.moved(run.parent / before, record, verdict) if before else [],
