@@ -19,7 +19,7 @@ test: .venv/.done browser
 	$(STRICT) $(BIN)/reclib run --jobs $(JOBS) --run-id default --reports $(REPORTS)
 	rm -f $(REPORTS)/latest
 	$(STRICT) RECLIB_REPORTS=$(CURDIR)/$(REPORTS) RECLIB_RUN=default $(BIN)/python -m pytest -n $(JOBS) --dist loadscope -q -rs \
-	  -W error -p no:cacheprovider --nbval --nbval-current-env --nbval-sanitize-with tests/nbval_sanitize.cfg \
+	  -W error -p no:cacheprovider --nbval --nbval-current-env --nbval-sanitize-with $(CURDIR)/tests/nbval_sanitize.cfg \
 	  --ignore=tests/fixtures tests notebooks/[0-9]*.ipynb notebooks/proofs
 
 lab: .venv/.done

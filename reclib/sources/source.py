@@ -82,11 +82,9 @@ def end_of_day(day: str | pd.Timestamp) -> pd.Timestamp:
         SourceError: the text is not a date.
     """
     try:
-        at = pd.Timestamp(day)
+        return schema.end_of_day(day)
     except ValueError as error:
         raise SourceError(f"as_of == {day!r}, must be a date such as 2024-06-30.") from error
-    at = at.tz_localize("UTC") if at.tzinfo is None else at.tz_convert("UTC")
-    return at + pd.Timedelta(hours=23, minutes=59, seconds=59) if at == at.normalize() else at
 
 
 def last_day(tables: dict[str, pd.DataFrame]) -> pd.Timestamp | None:

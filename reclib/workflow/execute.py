@@ -44,6 +44,7 @@ class Kernel(AsyncKernelManager):
     """A kernel over sockets in a folder of its own: no ports, so kernels side by side never collide."""
 
     extra: ClassVar[dict[str, str]] = {}
+    folder: ClassVar[str | None] = None
 
     def __init__(self, **options: object) -> None:
         super().__init__(**options)
@@ -53,6 +54,8 @@ class Kernel(AsyncKernelManager):
     async def start_kernel(self, **options: object) -> None:
         """Start the kernel with the environment of the run; Papermill's farewell interrupt is no error to report."""
         options["extra_arguments"] = ["--log-level=CRITICAL", *options.get("extra_arguments", [])]
+        # Papermill's own `cwd` changes the folder of the whole process, which threads cannot share.
+        options["cwd"] = self.folder
         options["env"] = {**os.environ, **(options.get("env") or {}), **self.extra}
         await super().start_kernel(**options)
         _alive.add(self)
@@ -91,11 +94,11 @@ def execute(
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.stem}.{os.getpid()}.partial.ipynb")
-    kernel = type("RunKernel", (Kernel,), {"extra": {**ONE_THREAD, **environment}})
+    kernel = type("RunKernel", (Kernel,), {"extra": {**ONE_THREAD, **environment}, "folder": str(folder)})
     failure = None
     try:
         papermill.execute_notebook(
-            str(source), str(partial), parameters=parameters, progress_bar=False, cwd=str(folder),
+            str(source), str(partial), parameters=parameters, progress_bar=False,
             kernel_name="python3", kernel_manager_class=kernel, execution_timeout=timeout, start_timeout=START_TIMEOUT,
         )
     except PapermillExecutionError as error:
