@@ -18,6 +18,7 @@ from reclib.sources.storefront import (
     config,
     days,
     frames,
+    house,
     luck,
     policies,
     tables,
@@ -154,7 +155,7 @@ def test_chunk_size_changes_nothing(chunk):
     for size in (days.CHUNK, chunk):
         shop_world = world.build(settings_)
         evening = morning(shop_world)
-        logs.append(days.run(shop_world, evening, policies.bestsellers, first_day=0, n_days=10, chunk=size))
+        logs.append(days.run(shop_world, evening, house.house, first_day=0, n_days=10, chunk=size))
     for name in ("impression", "click", "line", "view", "add_to_cart", "dismiss", "unsubscribe"):
         for key, column in logs[0].columns(name).items():
             np.testing.assert_array_equal(column, logs[1].columns(name)[key])
@@ -187,24 +188,61 @@ def test_p_shown_is_what_happens():
 
 def test_logged_probabilities_are_those_of_the_mix(shop):
     """Greedy slots have 0.8 + 0.2 / 40 = 0.805, explored ones 0.2 / 40 = 0.005."""
-    log = shop[0]["logged_deliveries"].query("n_eligible == 40")
+    log = tables.load(**SMALL, personal_share=0.0)[0]["logged_deliveries"].query("n_eligible == 40")
     assert sorted(log["p_shown"].round(9).unique()) == [0.005, 0.805]
     explored = (log["p_shown"] < 0.5).mean()
     assert explored == pytest.approx(0.2 * (1 - 1 / 40), abs=0.02)
+
+
+def test_every_item_has_the_chance_that_is_logged():
+    """The same shop evening lived by 30,000 alike customers: each item's share of each position is p_shown within 5 errors."""
+    settings_ = config.build(n_customers=30_000, n_items=80, consent_share=0.0, minor_share=0.0, n_pool=20)
+    shop_world, everyone = world.build(settings_), np.arange(30_000)
+    state = morning(shop_world)
+    slates_ = house.house(shop_world, state, 0, everyone, np.arange(80) % 9 > 0)
+    for position in range(8):
+        share = np.bincount(slates_.items[:, position], minlength=80) / 30_000
+        p_shown = np.zeros(80)
+        p_shown[slates_.items[:, position]] = slates_.p_shown[:, position]
+        assert p_shown.sum() == pytest.approx(1.0)
+        assert (np.abs(share - p_shown) <= 5 * np.sqrt(p_shown * (1 - p_shown) / 30_000) + 1e-12).all()
+
+
+@given(st.integers(0, 10**6), st.integers(1, 12), st.integers(1, 8))
+@settings(max_examples=30, deadline=None)
+def test_a_draw_takes_different_items_by_their_odds(seed, n_items, k):
+    """Two visitors and few items with odds from 0 to 50: all starts together give each item exactly k x odds of the sum."""
+    odds = house._capped(np.random.default_rng(seed).integers(0, 51, (2, n_items)).astype(np.int32), k)
+    drawn = house.draw(odds, luck.rows(seed, "personal", 0, np.arange(2)), k)
+    for own, items in zip(odds, drawn, strict=True):
+        shown = items[items >= 0]
+        assert len(shown) == len(set(shown)) == min(k, (own > 0).sum())
+        assert (own[shown] > 0).all()
+
+
+def test_what_was_bought_before_is_shown_more_often_to_those_who_agreed():
+    shop_world = world.build(config.build(n_customers=400, n_items=60, n_days=10))
+    state = morning(shop_world)
+    state.bought[:, 7] = True
+    odds = house.personal_odds(shop_world, state, 0, np.arange(400), np.ones(60, dtype=bool))[:, 7]
+    before = house.personal_odds(shop_world, morning(shop_world), 0, np.arange(400), np.ones(60, dtype=bool))[:, 7]
+    agreed = shop_world.customers.has_consent
+    assert (odds[agreed] > before[agreed]).all() and (odds[~agreed] == before[~agreed]).all()
 
 
 def test_slates_hold_no_item_twice(shop):
     assert not shop[0]["logged_deliveries"].duplicated(["session_id", "item_id"]).any()
 
 
-@pytest.mark.parametrize("policy", ["bestsellers", "popular", "random", "oracle", "oracle_margin"])
+@pytest.mark.parametrize("policy", ["house", "bestsellers", "popular", "random", "oracle", "oracle_margin"])
 def test_no_ineligible_item_is_ever_shown(policy):
     shop_world = world.build(config.build(n_customers=400, n_items=60, n_days=10, minor_share=0.3, stock_cover=0.4))
     state, is_minor = morning(shop_world), ~shop_world.customers.is_adult
+    shows = house.house if policy == "house" else policies.POLICIES[policy]
     for day in range(10):
         before = state.copy()
         is_open = days._open_items(shop_world, before, day)
-        log = days.run(shop_world, state, policies.named(policy), first_day=day, n_days=1)
+        log = days.run(shop_world, state, shows, first_day=day, n_days=1)
         shown = log.columns("impression")
         assert is_open[shown["item"]].all()
         assert not (shop_world.items.is_restricted[shown["item"]] & is_minor[shown["customer"]]).any()

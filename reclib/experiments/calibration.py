@@ -378,7 +378,7 @@ def storefront_rows(n_worlds: int, *, first_seed: int = 0, epsilon: float = 0.4)
 
     is_in = []
     for seed in range(first_seed, first_seed + n_worlds):
-        options = {"n_customers": 600, "n_items": 60, "n_days": 6, "seed": seed, "stock_on": False, "dynamic": False}
+        options = {"n_customers": 600, "n_items": 60, "n_days": 6, "seed": seed, "stock_on": False, "dynamic": False, "personal_share": 0.0}
         (explored, _), (certain, _) = (tables.load(epsilon=share, **options) for share in (epsilon, 0.0))
         log = offpolicy.with_rewards(explored["logged_deliveries"], explored["logged_outcomes"])
         weight = np.where(log["p_shown"] > 0.5, 1 / log["p_shown"], 0.0)

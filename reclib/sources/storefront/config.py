@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 
 FIRST_DAY = "2026-01-05"
 _SHARES = (
-    "epsilon", "recall_share", "promo_share", "delay_share", "minor_share", "consent_share", "push_share",
+    "epsilon", "personal_share", "recall_share", "promo_share", "delay_share", "minor_share", "consent_share", "push_share",
     "examine_base", "launch_share", "retire_share", "salvage",
 )
 _AT_LEAST = {
@@ -26,7 +26,9 @@ class Storefront:
 
     Attributes:
         n_customers, n_items, n_days, seed: size of the world and its luck.
-        k, epsilon, n_pool: slate length; share of explored slates; items that exploration draws from.
+        k: slate length.
+        personal_share: share of past visits that a personal draw served; the others saw best sellers.
+        epsilon, n_pool: share of explored slates among those; items that exploration draws from.
         stock_on, dynamic, churn_on, age_gate: switches of stock, of memory (fatigue, satiation, habit, irritation,
             goodwill), of churn, and of the shop's own refusal to show restricted items to minors.
         n_browse, browse_spread: most items that a visitor finds alone; the share looked through is u^browse_spread.
@@ -40,6 +42,7 @@ class Storefront:
     n_days: int = 84
     seed: int = 7
     k: int = 8
+    personal_share: float = 0.6
     epsilon: float = 0.2
     n_pool: int = 40
     stock_on: bool = True

@@ -56,18 +56,30 @@ def bestsellers(world: World, state: object, day: int, visitors: np.ndarray, is_
     Those who did not agree to personalisation get the best sellers of the whole shop.
     """
     config = world.config
-    agreed = world.customers.has_consent[visitors]
-    segment = np.where(agreed, world.customers.segment[visitors], len(world.best_sellers) - 1)
-    pool, size = _pool(world, visitors, is_open, segment, config.n_pool)
-    greedy = pool[:, : config.k]
+    pool, size = _pool(world, visitors, is_open, group_of(world, visitors), config.n_pool)
     hashes = luck.rows(config.seed, "explore", day, visitors)
     order = luck.spread(hashes[:, None], np.arange(pool.shape[1])[None, :])
     order[pool == EMPTY] = 2.0
     drawn = np.take_along_axis(pool, np.argsort(order, axis=1, kind="stable")[:, : config.k], axis=1)
     explores = luck.uniform(config.seed, "policy", day, visitors) < config.epsilon
-    items = np.where(explores[:, None], drawn, greedy)
-    p_shown = (1 - config.epsilon) * (items == greedy) + config.epsilon / np.maximum(size, 1)[:, None]
-    return Slates(items, p_shown, size, np.full(items.shape, EMPTY))
+    items = np.where(explores[:, None], drawn, pool[:, : config.k])
+    return Slates(items, _p_of_pool(pool, size, items, config.epsilon), size, np.full(items.shape, EMPTY))
+
+
+def p_bestseller(world: World, visitors: np.ndarray, is_open: np.ndarray, items: np.ndarray) -> np.ndarray:
+    """The probability that `bestsellers` shows each of these items in its position (a row a visitor, a column a position)."""
+    pool, size = _pool(world, visitors, is_open, group_of(world, visitors), world.config.n_pool)
+    return _p_of_pool(pool, size, items, world.config.epsilon)
+
+
+def group_of(world: World, visitors: np.ndarray) -> np.ndarray:
+    """The row of `world.best_sellers` of each visitor: their segment, or the whole shop for who did not agree."""
+    return np.where(world.customers.has_consent[visitors], world.customers.segment[visitors], len(world.best_sellers) - 1)
+
+
+def _p_of_pool(pool: np.ndarray, size: np.ndarray, items: np.ndarray, epsilon: float) -> np.ndarray:
+    is_inside = (items[:, :, None] == pool[:, None, :]).any(axis=2)
+    return (1 - epsilon) * (items == pool[:, : items.shape[1]]) + epsilon * is_inside / np.maximum(size, 1)[:, None]
 
 
 def at_random(world: World, state: object, day: int, visitors: np.ndarray, is_open: np.ndarray) -> Slates:

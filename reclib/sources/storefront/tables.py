@@ -8,14 +8,21 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
-from reclib.sources.storefront import config, days, frames, policies, totals
+from reclib.sources.storefront import (
+    config,
+    days,
+    frames,
+    house,
+    policies,
+    totals,
+)
 from reclib.sources.storefront import world as worlds
 from reclib.sources.storefront.state import Log, State, morning
 from reclib.sources.storefront.world import World
 
 CURRENCY = "EUR"
 PRE_DAYS = 28
-LOGGING = "bestsellers"
+LOGGING = "house"
 ASSUMPTIONS = (
     "The shop is synthetic: every customer, price and answer in it is made by a seeded world whose truth is known.",
     "Out of stock items are not shown; items for adults are never shown to minors.",
@@ -33,7 +40,7 @@ def load(*, n_customers: int = 4000, n_items: int = 500, n_days: int = 84, seed:
         n_customers, n_items, n_days, seed: size of the world and its luck.
         preset: `default`, `retail` or `grocery`.
         stock_on: whether stock runs out.
-        k, epsilon: slate length and share of explored slates of the shop's own policy.
+        k, epsilon: slate length and share of explored slates among the best sellers of the shop's own policy.
         options: any further parameter of `config.Storefront`.
 
     Returns:
@@ -146,8 +153,13 @@ def facts(settings: config.Storefront) -> dict:
     return {
         "currency": CURRENCY, "as_of": as_of.date().isoformat(), "n_days": settings.n_days, "k": settings.k,
         "params": config.as_params(settings), "answers": True, "experiment": plan(), "is_randomised": True, "is_split": True,
-        "cost_is_known": True, "assumptions": list(ASSUMPTIONS),
+        "cost_is_known": True, "assumptions": [*ASSUMPTIONS, _past(settings)],
     }
+
+
+def _past(settings: config.Storefront) -> str:
+    return (f"In the past {settings.personal_share:.0%} of the visits saw a draw by personal odds from all that may be shown, the "
+            f"others best sellers, {settings.epsilon:.0%} of them in random choice and order; every probability is known.")
 
 
 def plan() -> dict:
@@ -187,7 +199,7 @@ def _history(settings: config.Storefront) -> tuple[World, State, Log]:
 def _lived(settings: config.Storefront) -> tuple[World, State, Log]:
     world = worlds.build(settings)
     state = morning(world)
-    log = days.run(world, state, policies.named(LOGGING), first_day=0, n_days=settings.n_days)
+    log = days.run(world, state, house.house, first_day=0, n_days=settings.n_days)
     return world, state, log
 
 

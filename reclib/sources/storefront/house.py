@@ -1,0 +1,81 @@
+"""What the shop showed in the past: best sellers to some visits, a personal draw to the others, all with exact odds.
+
+Everything is drawn by odds that are whole numbers, so `p_shown` is exact and equal on every machine, and nothing that may
+be shown to a customer has a chance of zero: the log can say something of any policy that keeps the shop's rules.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from reclib.sources.storefront import luck, policies
+from reclib.sources.storefront.policies import EMPTY, Slates
+from reclib.sources.storefront.world import World
+
+_PLACES, _ODDS = (20, 6, 3), (2, 3, 4, 6)
+_KNOWN, _NEW, _NEW_DAYS = 8, 2, 28
+_START, _ORDER, _TURN = 20_000, 10_000, 30_000
+
+
+def house(world: World, state: object, day: int, visitors: np.ndarray, is_open: np.ndarray) -> Slates:
+    """Show `personal_share` of the visits a personal draw, and the others what `policies.bestsellers` shows.
+
+    p_shown = personal_share x odds of the item / sum of odds + (1 - personal_share) x its probability as a best seller.
+    """
+    share = world.config.personal_share
+    usual = policies.bestsellers(world, state, day, visitors, is_open)
+    if not share:
+        return usual
+    odds = personal_odds(world, state, day, visitors, is_open)
+    hashes = luck.rows(world.config.seed, "personal", day, visitors)
+    drawn = draw(odds, hashes, world.config.k)
+    is_personal = luck.spread(hashes, np.full(1, _TURN)) < share
+    items = np.where(is_personal[:, None], drawn, usual.items)
+    own = np.take_along_axis(odds, np.maximum(items, 0), axis=1) / np.maximum(odds.sum(axis=1), 1)[:, None]
+    p_shown = share * own + (1 - share) * policies.p_bestseller(world, visitors, is_open, items)
+    return Slates(items, np.where(items == EMPTY, 0.0, p_shown), (odds > 0).sum(axis=1), np.full(items.shape, EMPTY))
+
+
+def personal_odds(world: World, state: object, day: int, visitors: np.ndarray, is_open: np.ndarray) -> np.ndarray:
+    """Odds of each item for each visitor, as whole numbers; 0 where it may not be shown.
+
+    6, 4, 3 or 2 by the item's place among the best sellers of the customer's segment (the first twentieth, sixth, third,
+    and the rest), eight times that for what the customer has bought before, twice for what is new. Who did not agree to
+    personalisation gets the odds of the whole shop. No odds are so high that an item would be drawn twice.
+    """
+    config, agreed = world.config, world.customers.has_consent[visitors]
+    place = np.argsort(world.best_sellers, axis=1, kind="stable")
+    tiers = np.array(_ODDS)[np.sum([place < config.n_items // part for part in _PLACES], axis=0)]
+    is_new = (world.items.launch_day <= day) & (world.items.launch_day > day - _NEW_DAYS)
+    odds = np.where(is_new, _NEW * tiers, tiers).astype(np.int32)[policies.group_of(world, visitors)]
+    odds[state.bought[visitors] & agreed[:, None]] *= _KNOWN
+    odds *= policies.eligible(world, visitors, is_open)
+    return _capped(odds, config.k)
+
+
+def draw(odds: np.ndarray, hashes: np.ndarray, k: int) -> np.ndarray:
+    """Draw k different items of each row, each with probability k x odds / sum of odds, in random order.
+
+    Systematic sampling: one start, then equal steps through the running sum of the odds.
+    """
+    total = odds.sum(axis=1, dtype=np.int64)
+    n_drawn = np.minimum((odds > 0).sum(axis=1), k)
+    start = np.floor(luck.spread(hashes, np.full(1, _START)) * total).astype(np.int64)
+    stops = start[:, None] + np.arange(k)[None, :] * total[:, None]
+    ahead = np.cumsum(odds, axis=1, dtype=np.int64) * n_drawn[:, None]
+    offset = (np.arange(len(odds)) * (np.int64(k + 1) * max(int(total.max(initial=0)), 1)))[:, None]
+    found = np.searchsorted((ahead + offset).ravel(), (np.minimum(stops, ahead[:, -1:]) + offset).ravel(), side="right")
+    items = np.where(np.arange(k) < n_drawn[:, None], found.reshape(stops.shape) - np.arange(len(odds))[:, None] * odds.shape[1], EMPTY)
+    order = luck.spread(hashes[:, None], _ORDER + np.arange(k)[None, :])
+    order[items == EMPTY] = 2.0
+    return np.take_along_axis(items, np.argsort(order, axis=1, kind="stable"), axis=1)
+
+
+def _capped(odds: np.ndarray, k: int) -> np.ndarray:
+    """Lower the highest odds until no item's k-fold exceeds the sum, so that none can be drawn twice."""
+    slots = np.minimum((odds > 0).sum(axis=1), k)
+    while True:
+        most = odds.sum(axis=1, dtype=np.int64) // np.maximum(slots, 1)
+        if (odds.max(axis=1, initial=0) <= most).all():
+            return odds
+        odds = np.minimum(odds, most[:, None]).astype(np.int32)
