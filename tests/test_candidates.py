@@ -14,7 +14,8 @@ from reclib.candidates.history import learn
 PROJECT = Path(__file__).resolve().parent.parent
 FILMS = Path(os.environ.get("RECLIB_SHARED_DATA", PROJECT.parent / "shared" / "data")) / "movielens-100k"
 AS_OF = pd.Timestamp("2024-06-30", tz="UTC")
-SOURCES = [habits.BuyAgain, neighbours.Ease, neighbours.ItemNeighbours, factors.SurpriseFactors, factors.SurpriseNeighbours,
+SOURCES = [habits.BuyAgain, neighbours.Ease, neighbours.RecentEase, neighbours.ItemNeighbours, factors.SurpriseFactors,
+           factors.SurpriseNeighbours, factors.PureSvd,
            content.PopularInCategory, content.ContentNeighbours, content.NewItems, popular.PopularLately]
 each_source = pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 from reclib.candidates import base
 from reclib.candidates.history import History
@@ -81,6 +82,46 @@ class SurpriseFactors:
                              "item": np.append(positives["item"], key % width),
                              "target": np.append(np.ones(len(positives)), np.zeros(len(key)))})
         return rows.iloc[rng.permutation(len(rows))]
+
+
+class PureSvd:
+    """PureSVD (Cremonesi, Koren and Turrin 2010): the customer's likes through the first factors of the whole matrix.
+
+    The score is the customer's row of X times V V', V the right singular vectors of X.
+    """
+
+    name = "pure_svd"
+    is_personal = True
+
+    def __init__(self, *, n_factors: int = 20, max_items: int = 10_000) -> None:
+        self.n_factors, self.max_items = n_factors, max_items
+
+    def fit(self, history: History) -> PureSvd:
+        """Find the factors; as many as the matrix can have where it is small."""
+        self.history = history
+        self.items = history.head(self.max_items)
+        self.liked = history.liked()[:, self.items]
+        self.factors = right_factors(self.liked, self.n_factors)
+        return self
+
+    def generate(self, customers: pd.Index, *, n: int, eligible: pd.Index | None = None,
+                 mask_had: bool = True) -> pd.DataFrame:
+        """Offer the items that the factors put highest; strangers get none."""
+        return base.offer(
+            self, self.history, customers, self.items,
+            lambda codes, _: (base.rows_of(self.liked, codes) @ self.factors) @ self.factors.T, n=n, eligible=eligible,
+            mask_had=mask_had, known_items=base.flags(self.items, len(self.history.items)),
+            known_customers=np.diff(self.liked.indptr) > 0)
+
+
+def right_factors(liked: sparse.csr_matrix, n_factors: int) -> np.ndarray:
+    """The first right singular vectors of a matrix, columns; all of them where it has no more than that."""
+    if min(liked.shape) <= n_factors + 1:
+        _, size, rows = np.linalg.svd(liked.toarray(), full_matrices=False)
+        return rows[:n_factors][size[:n_factors] > 1e-9].T
+    from scipy.sparse.linalg import svds
+
+    return svds(liked, k=n_factors, v0=np.ones(min(liked.shape)), return_singular_vectors="vh")[2].T
 
 
 class SurpriseNeighbours:

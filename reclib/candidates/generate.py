@@ -10,10 +10,10 @@ import pandas as pd
 
 from reclib.candidates import base
 from reclib.candidates.content import ContentNeighbours, NewItems, PopularInCategory
-from reclib.candidates.factors import SurpriseFactors, SurpriseNeighbours
+from reclib.candidates.factors import PureSvd, SurpriseFactors, SurpriseNeighbours
 from reclib.candidates.habits import BuyAgain
 from reclib.candidates.history import History, learn
-from reclib.candidates.neighbours import Ease, ItemNeighbours
+from reclib.candidates.neighbours import Ease, ItemNeighbours, RecentEase
 from reclib.candidates.popular import PopularLately
 
 BIG_PAIRS = 300_000
@@ -47,12 +47,15 @@ def default_sources(history: History, *, seed: int = 0) -> list[base.Source]:
 
     Up to 300,000 pairs every source learns from everything, EASE from up to 5,000 items. Above, EASE learns from the
     1,500 most liked items, item neighbours from items liked by three customers, and Surprise from a sample of pairs.
+    Where nothing is offered twice, what is new is all there is to find, and four more sources look for it.
     """
     is_big = len(history.pairs) > BIG_PAIRS
     neighbours = ItemNeighbours(k=100, max_items=6_000, min_customers=3) if is_big else ItemNeighbours(k=200)
-    sources: list[base.Source] = [BuyAgain()] if history.repeats_allowed else []
+    n_ease = 1_500 if is_big else SMALL_CATALOGUE
+    sources: list[base.Source] = [BuyAgain()] if history.repeats_allowed else [
+        RecentEase(max_items=n_ease), PureSvd(), PopularLately(days=7), PopularLately(days=None)]
     return sources + [
-        Ease(penalty=1_000.0, max_items=1_500) if is_big else Ease(penalty=300.0, max_items=SMALL_CATALOGUE), neighbours,
+        Ease(penalty=1_000.0 if is_big else 300.0, max_items=n_ease), neighbours,
         SurpriseFactors(random_state=seed, max_pairs=30_000, max_items=2_000) if is_big else SurpriseFactors(random_state=seed),
         SurpriseNeighbours(max_items=1_000 if is_big else 2_000),
         PopularInCategory(), PopularLately(), ContentNeighbours(), NewItems(),

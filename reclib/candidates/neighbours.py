@@ -79,6 +79,33 @@ class Ease:
             known_customers=np.diff(self.liked.indptr) > 0)
 
 
+class RecentEase(Ease):
+    """EASE on everything a customer had, asked with the latest of it: what was had last says most about what is next.
+
+    The weights are those of EASE on all that was had, liked or not; the customer's row is exp(-place / memory), place 0
+    the latest. Penalty and memory were chosen on the five films before each customer's last five (MovieLens-100k).
+
+    Args:
+        memory: after so many items an item counts 1/e.
+    """
+
+    name = "ease_recent"
+
+    def __init__(self, *, penalty: float = 500.0, memory: float = 10.0, max_items: int = 5_000) -> None:
+        super().__init__(penalty=penalty, max_items=max_items)
+        self.memory = memory
+
+    def fit(self, history: History) -> RecentEase:
+        """Invert the Gram matrix of what was had, and weigh each customer's items by their place in time."""
+        self.history = history
+        self.items = history.head(self.max_items)
+        had = history.pairs[history.pairs["is_had"]].sort_values(["customer", "last_day", "item"], ascending=[True, True, False])
+        place = had.groupby("customer").cumcount().to_numpy()
+        self.weights = ease_weights(history.had()[:, self.items], self.penalty)
+        self.liked = history.matrix(had, np.exp(-place / self.memory))[:, self.items]
+        return self
+
+
 def ease_weights(liked: sparse.csr_matrix, penalty: float) -> np.ndarray:
     """The weights B of EASE: zero diagonal, one column an item."""
     from scipy.linalg import lapack

@@ -10,13 +10,18 @@ from reclib.candidates.history import History
 
 
 class PopularLately:
-    """What most customers chose in the last so many days (all days where None); the end of every fallback chain."""
+    """What most customers chose in the last so many days (all days where None); the end of every fallback chain.
+
+    The name tells windows other than four weeks apart: `popular_ever`, `popular_7_days`.
+    """
 
     name = "popular_lately"
     is_personal = False
 
     def __init__(self, *, days: float | None = 28.0, max_items: int = 2_000) -> None:
         self.days, self.max_items = days, max_items
+        if days != 28.0:
+            self.name = "popular_ever" if days is None else f"popular_{days:g}_days"
 
     def fit(self, history: History) -> PopularLately:
         """Count distinct customers an item; all-time counts stand in where the window is empty."""
