@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from reclib import explorers, schema, store
-from reclib.rules import decide, diff, explore, lint, outcomes, pairs, prices, register, tables, trace, tradeoffs
+from reclib.rules import decide, diff, explore, lint, outcomes, pairs, prices, register, say, tables, trace, tradeoffs
 
 RULES = """rules:
   - {id: SAFE, kind: safety, owner: o, reason: r, keep: {field: is_safe, op: "==", value: true}}
@@ -129,6 +129,40 @@ def test_redundant_rules_cost_nothing_last_in_and_something_first_in():
     case, _ = decided(items, ranked, candidates, events, text)
     table = prices.price_rules(ranked, case, "value", n_sample=30).table
     assert table["drop_one_value"].tolist() == [0, 0] and (table["first_in_value"] > 0).all()
+
+
+def test_lifted_slates_are_those_decided_without_the_rule_and_an_idle_rule_leaves_the_plan_as_it_is():
+    items, ranked, candidates, events = world_of()
+    text = RULES + '  - {id: IDLE, kind: block, owner: o, reason: r, item_id: nowhere}\n'
+    case, plans = decided(items, ranked, candidates, events, text)
+    found = prices.lifted(ranked, case, plans["value"])
+    assert list(found) == ["SAFE", "IDLE", "STOCK", "QUOTA", prices.ALL_LIFTED]
+    for rule_id in ("SAFE", "QUOTA"):
+        without = "\n".join(line for line in text.splitlines() if f"id: {rule_id}" not in line)
+        other, again = decided(items, ranked, candidates, events, without)
+        worth, exact = (_worth(slates, ranked) for slates in (found[rule_id], outcomes.slates(other, again["value"])))
+        assert worth == pytest.approx(exact, rel=0.01)
+    assert found["IDLE"].equals(outcomes.slates(case, plans["value"]))
+    assert _worth(found[prices.ALL_LIFTED], ranked) == ranked.query("policy == 'value' and rank <= 2")["priority"].sum().round(6)
+
+
+def _worth(slates: pd.DataFrame, ranked: pd.DataFrame) -> float:
+    own = ranked[ranked["policy"] == "value"]
+    return round(slates.merge(own, on=["customer_id", "item_id"], validate="one_to_one")["priority"].sum(), 6)
+
+
+def test_true_prices_stand_in_the_price_list_of_the_priced_policy_alone():
+    items, ranked, candidates, events = world_of()
+    case, plans = decided(items, ranked, candidates, events)
+    priced = prices.price_rules(ranked, case, "value", n_sample=30)
+    lived = pd.DataFrame({"rule_id": ["STOCK", prices.ALL_LIFTED], "true_value": [-5.0, 1.0], "true_low": [-9.0, 0.0],
+                          "true_high": [-1.0, 2.0]})
+    made = prices.rule_prices(case, plans, priced={"value": priced}, unit={"value": "EUR"}, lived=lived)
+    assert not len(schema.violations(made, schema.TABLES["rule_prices"]))
+    assert made.dropna(subset="true_value")[["policy", "rule_id", "true_value"]].to_numpy().tolist() == [["value", "STOCK", -5.0]]
+    said = say.true_prices(made.query("policy == 'value'"), lived, "EUR", n_customers=30, n_days=7, n_lucks=2)
+    assert "+1 EUR [+0, +2]; 6.00 EUR of it belong to no single rule" in said and "STOCK, which" in said and "[1, 9]" in said
+    assert "not known" in say.true_prices(made, lived.head(0), "EUR", n_customers=30, n_days=7, n_lucks=2)
 
 
 def test_a_diff_names_the_first_layer_that_differs():

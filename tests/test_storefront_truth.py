@@ -204,14 +204,3 @@ def test_metrics_are_documented_columns():
 def lived(params: dict) -> dict[str, np.ndarray]:
     """The lines sold in the history of a world."""
     return tables.history(config.build(**params))[2].columns("line")
-
-
-def test_the_true_price_of_a_rule_is_what_its_absence_brings_under_the_same_luck():
-    """A rule that hides the item everybody is shown costs the clicks on it, and nothing where it hides nothing."""
-    shown = pd.DataFrame({"customer_id": range(1, 801), "item_id": "i0003", "position": 1,
-                          "decision_id": [f"d{number}" for number in range(1, 801)]})
-    hidden = shown[shown["customer_id"] > 400]
-    price = truth.true_price(hidden, shown, "clicks", params=CALM, n_days=14)
-    both = [truth.true_value(slates, "clicks", params=CALM, n_days=14) for slates in (shown, hidden)]
-    assert price == pytest.approx(both[0] - both[1], abs=1e-12) and price > 0
-    assert truth.true_price(shown, shown, "clicks", params=CALM, n_days=14) == 0

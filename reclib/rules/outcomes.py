@@ -24,6 +24,12 @@ def decisions(case: Case, plans: dict[str, Plan]) -> pd.DataFrame:
     return pd.concat([_decided(case, plan) for plan in plans.values()], ignore_index=True)
 
 
+def slates(case: Case, plan: Plan) -> pd.DataFrame:
+    """What is shown: customer_id, item_id and position, one row a filled slot."""
+    rows = np.flatnonzero(plan.position > 0)
+    return pd.DataFrame({**_ids(case, rows), "position": plan.position[rows]})
+
+
 def rule_outcomes(case: Case, plans: dict[str, Plan], *, policies: list[str] | None = None) -> pd.DataFrame:
     """The `rule_outcomes` table: what each live rule did to each pair.
 

@@ -7,7 +7,8 @@
 All are differences on one common sample of customers, so sampling noise mostly cancels. Filters, quotas and shared limits
 are priced by certified bounds from warm prices; boosts, diversity and pins, which bend the score itself, by what the
 slates found are worth before they bend it. A price below its `resolution` is not told apart from nothing. The value is
-the model's, for tonight: a rule that keeps trust or stock for tomorrow looks dearer here than it is.
+the model's, for tonight: a rule that keeps trust or stock for tomorrow looks dearer here than it is. Where the truth is
+known, the slates of `lifted` can be lived, and the true price stands beside the predicted one.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ import pandas as pd
 from reclib.allocation.pricing import PriceList
 from reclib.allocation.pricing import price_rules as price_variants
 from reclib.allocation.problem import Problem
-from reclib.rules.decide import aligned, allocate, draft_of
+from reclib.allocation.solve import solve
+from reclib.rules.decide import aligned, allocate, draft_of, settle
+from reclib.rules.outcomes import reasons, slates
 from reclib.rules.plan import Case, Plan
 from reclib.rules.shared import quota_of
-from reclib.rules.outcomes import reasons
 from reclib.rules.pairs import Pairs
 from reclib.rules.kinds import Boost, Diversity, Pin, Rule, SlateQuota, Stock
 
@@ -135,7 +137,40 @@ def _rounded(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(**{name: table[name].astype("float64").round(4) + 0.0 for name in table.columns[1:]})
 
 
-def rule_prices(case: Case, plans: dict[str, Plan], *, priced: dict[str, Priced], unit: dict[str, str]) -> pd.DataFrame:
+def lifted(ranked: pd.DataFrame, case: Case, plan: Plan, *, seed: int = 0) -> dict[str, pd.DataFrame]:
+    """Slates of all customers with each live rule lifted alone, and with all lifted at once (`ALL_LIFTED`).
+
+    The search starts from the prices of the plan. Where lifting a rule changes nothing that the allocation weighs, the
+    slates are the plan's own.
+
+    Returns:
+        rule_id -> slates, as `outcomes.slates` makes them.
+    """
+    columns = aligned(ranked[ranked["policy"] == plan.policy], case)
+    live, made = case.live(plan.policy), {}
+    for name, rules in {rule.id: [other for other in live if other.id != rule.id] for rule in live}.items():
+        made[name] = _slates_under(case, plan, rules, columns, seed)
+    return made | {ALL_LIFTED: _slates_under(case, plan, [], columns, seed)}
+
+
+def _slates_under(case: Case, plan: Plan, rules: list[Rule], columns: dict[str, np.ndarray], seed: int) -> pd.DataFrame:
+    part = replace(case, rules=rules)
+    draft = draft_of(pd.DataFrame(), part, plan.policy, columns=columns)
+    if _is_idle(plan, draft.problem):
+        return slates(case, plan)
+    return slates(part, settle(part, draft, solve(draft.problem, seed=seed, start=(plan.problem, plan.found))))
+
+
+def _is_idle(plan: Plan, problem: Problem) -> bool:
+    """Whether a problem differs from the plan's in nothing but rows that have no price."""
+    before = plan.problem
+    gone = set(before.row_names) - set(problem.row_names)
+    return (np.array_equal(before.value, problem.value) and np.array_equal(before.stock, problem.stock)
+            and len(before.quotas) == len(problem.quotas) and not any(plan.found.row_prices[name] > 0 for name in gone))
+
+
+def rule_prices(case: Case, plans: dict[str, Plan], *, priced: dict[str, Priced], unit: dict[str, str],
+                lived: pd.DataFrame | None = None) -> pd.DataFrame:
     """The `rule_prices` table of the decided policies.
 
     Args:
@@ -143,6 +178,7 @@ def rule_prices(case: Case, plans: dict[str, Plan], *, priced: dict[str, Priced]
         plans: made by `decide.decide`.
         priced: prices of the policies that were priced; others have slack and shadow price only.
         unit: policy -> unit of its priority, such as EUR.
+        lived: true prices of the priced policies, where the truth is known: rule_id, true_value, true_low, true_high.
 
     Returns:
         A `rule_prices` table with `first_in_value`, `resolution`, `is_for_sale`, `status`, `n_refused` (pairs it would
@@ -150,7 +186,12 @@ def rule_prices(case: Case, plans: dict[str, Plan], *, priced: dict[str, Priced]
     """
     parts = [_policy_rows(case, plan, priced.get(policy), unit.get(policy, "points")) for policy, plan in plans.items()]
     found = pd.concat(parts, ignore_index=True)
-    return found if len(found) else _no_prices()
+    if not len(found):
+        return _no_prices()
+    if lived is None or not len(lived):
+        return found
+    known = found.merge(lived, on="rule_id", how="left", validate="many_to_one")
+    return known.assign(**{name: known[name].where(known["policy"].isin(list(priced))) for name in lived.columns[1:]})
 
 
 def _no_prices() -> pd.DataFrame:

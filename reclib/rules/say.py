@@ -7,7 +7,7 @@ import pandas as pd
 
 from reclib.report import money, number, percent
 from reclib.rules.plan import Case, Plan
-from reclib.rules.prices import Priced
+from reclib.rules.prices import ALL_LIFTED, Priced
 
 
 def register(rules: pd.DataFrame) -> str:
@@ -66,6 +66,35 @@ def prices(table: pd.DataFrame, priced: Priced, unit: str) -> str:
                if len(sold) else "none that is for sale has a price above the resolution")
     return (f"All rules together cost {money(priced.total, unit)} of predicted value; {dearest}; {money(priced.interaction, unit)} "
             f"belong to no single rule, and {below} rules cost less than can be told apart from nothing.")
+
+
+def true_prices(table: pd.DataFrame, lived: pd.DataFrame, currency: str, *, n_customers: int, n_days: int, n_lucks: int) -> str:
+    """Say what lifting all rules would truly bring, and for which rule the truth contradicts the predicted price.
+
+    Args:
+        table: `rule_prices` of one policy, with true_value, true_low and true_high.
+        lived: all true prices, those of `ALL_LIFTED` among them.
+        currency: of the true prices.
+        n_customers, n_days, n_lucks: what was lived.
+    """
+    if not len(lived):
+        return "What the rules truly cost is not known: only the storefront has a truth."
+    known = lived.set_index("rule_id")
+    every, alone = known.loc[ALL_LIFTED], known.drop(index=ALL_LIFTED)
+    said = (f"Lived by {n_customers:,} customers for {n_days} days under {n_lucks} lucks, lifting all rules would truly change "
+            f"contribution by {_signed(every, currency)}; {money(every['true_value'] - alone['true_value'].sum(), currency)} of it "
+            "belong to no single rule")
+    told = table["true_high"].lt(0) & (table["drop_one_value"] > table["resolution"])
+    wrong = table[told].sort_values("drop_one_value", ascending=False)
+    if not len(wrong):
+        return said + "; no rule that has a price in the model truly pays for itself."
+    return said + "; " + " and ".join(
+        f"{row.rule_id}, which the model says costs {money(row.drop_one_value, currency)} tonight, truly earns "
+        f"{money(-row.true_value, currency)} [{-row.true_high:,.0f}, {-row.true_low:,.0f}]" for row in wrong.itertuples()) + "."
+
+
+def _signed(row: pd.Series, currency: str) -> str:
+    return f"{row['true_value']:+,.0f} {currency} [{row['true_low']:+,.0f}, {row['true_high']:+,.0f}]"
 
 
 def allocation(case: Case, plan: Plan) -> str:

@@ -76,21 +76,6 @@ def true_effect(policy_a: str | pd.DataFrame, policy_b: str | pd.DataFrame, metr
     return value_a - value_b
 
 
-def true_price(with_rule: pd.DataFrame, without_rule: pd.DataFrame, metric: str, *, params: dict, n_days: int = 28,
-               **options: object) -> float:
-    """The true price of a rule: what its absence would bring, by letting both sets of slates be lived under one luck.
-
-    Args:
-        with_rule, without_rule: `deliveries` decided with the rule and without it, for the same customers.
-        metric, params, n_days, options: as in `true_value`.
-
-    Returns:
-        Value a customer without the rule less the value with it; negative where the rule pays for itself.
-
-    """
-    return true_effect(without_rule, with_rule, metric, params=params, n_days=n_days, **options)
-
-
 def value_of(outcomes: pd.DataFrame, metric: str) -> float:
     """The mean of a metric over customers, or the ratio of its sums."""
     if metric in totals.RATIOS:
