@@ -1,9 +1,11 @@
+if (matchMedia("(max-width: 52rem)").matches) document.querySelector("nav.contents details")?.removeAttribute("open");
 const plain = (cell) => cell.dataset.sort ?? cell.textContent.trim();
-const amount = (text) => Number(text.replace(/[,\s]/g, "").replace(/[^0-9.eE+-].*$/, "") || NaN);
+const amount = (text) => Number(text.replace(/[,\s<>]/g, "").replace("\u2212", "-").replace(/[^0-9.eE+-].*$/, "") || NaN);
 function order(body, column, sign) {
   const rows = [...body.rows].map((row) => [row, plain(row.cells[column])]);
   const numeric = rows.every(([, text]) => text === "" || !Number.isNaN(amount(text)));
-  rows.sort(([, a], [, b]) => sign * (numeric ? (amount(a) || 0) - (amount(b) || 0) : a.localeCompare(b)));
+  const compare = (a, b) => (numeric ? amount(a) - amount(b) : a.localeCompare(b));
+  rows.sort(([, a], [, b]) => (a === "" || b === "" ? (a === "") - (b === "") : sign * compare(a, b)));
   body.append(...rows.map(([row]) => row));
 }
 for (const table of document.querySelectorAll("main table")) {

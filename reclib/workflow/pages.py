@@ -15,7 +15,8 @@ from reclib.workflow import publish, site
 
 TEMPLATES = Path(__file__).resolve().parent.parent / "templates"
 HIDDEN_TAGS = ("hide", "injected-parameters", "papermill-error-cell-tag")
-N_RUNS, LONG_WORD = 30, 24
+N_RUNS = 30
+LONG_WORD, TEXT, PROSE = 24, 20, 48
 MEANING = {
     "SHIP": "The new policy is proven better, and no guardrail was harmed beyond what was agreed.",
     "HOLD": "The new policy is neither proven better nor proven harmful.",
@@ -29,7 +30,7 @@ _ATTRIBUTES = {
 _ANCHOR = re.compile(r'<a class="anchor-link"[^>]*>.*?</a>', re.DOTALL)
 _HEADING = re.compile(r'<h2[^>]*\bid="([^"]+)"[^>]*>(.*?)</h2>', re.DOTALL)
 _CELL = re.compile(r"<(t[hd])([^>]*)>(.*?)</\1>", re.DOTALL)
-_NUMBER = re.compile(r"^[-+−]?[\d,]*\.?\d+(e[-+]?\d+)?( ?%)?$|^$")
+_NUMBER = re.compile(r"^([<>]\s?)?[-+−]?[\d,]*\.?\d+(e[-+]?\d+)?(\s?%)?$|^$")
 
 
 def title_of(path: Path) -> str:
@@ -194,27 +195,35 @@ def clean(markup: str) -> str:
 
 
 def table(markup: str) -> str:
-    """Clean a table, put numbers to the right, and let it scroll by itself."""
+    """Clean a table, put numbers to the right, give text room, and let it scroll by itself."""
     text = clean(re.sub(r"<style.*?</style>", "", str(markup), flags=re.DOTALL))
     rows = re.findall(r"<tr[^>]*>.*?</tr>", text, re.DOTALL)
-    n_columns = len(_CELL.findall(rows[0])) if rows else 0
-    cells = [[html.unescape(each[2]).strip() for each in _CELL.findall(row)] for row in rows[1:]]
-    is_regular = bool(cells) and all(len(row) == n_columns for row in cells)
-    right = {at for at in range(n_columns) if is_regular and all(_NUMBER.match(row[at]) for row in cells)}
+    cells = [[html.unescape(each[2]).strip() for each in _CELL.findall(row)] for row in rows]
+    is_regular = len(cells) > 1 and len({len(row) for row in cells}) == 1
+    kinds = [_kind(column) for column in zip(*cells[1:])] if is_regular else []
     for row in rows:
-        text = text.replace(row, _aligned(row, right), 1)
+        text = text.replace(row, _marked(row, kinds), 1)
     return f'<div class="table" tabindex="0" role="region" aria-label="Table">{text}</div>'
 
 
-def _aligned(row: str, right: set[int]) -> str:
-    at = iter(range(len(row)))
+def _kind(column: tuple[str, ...]) -> str:
+    """The class of a column: numbers, unbreakable words, sentences, words; empty for short ones."""
+    if all(map(_NUMBER.match, column)):
+        return "num"
+    if max(len(word) for cell in column for word in [*cell.split(), ""]) > LONG_WORD:
+        return "long"
+    longest = max(map(len, column))
+    return "prose" if longest > PROSE else "text" if longest > TEXT else ""
+
+
+def _marked(row: str, kinds: list[str]) -> str:
+    kind_of = iter(kinds)
 
     def mark(cell: re.Match) -> str:
         tag, _, content = cell.groups()
-        is_long = max(map(len, html.unescape(content).split()), default=0) > LONG_WORD
-        kind = ' class="num"' if next(at) in right else ' class="long" dir="auto"' if is_long else ' dir="auto"'
-        scope = ' scope="col"' if tag == "th" else ""
-        return f"<{tag}{scope}{kind}>{content}</{tag}>"
+        kind = next(kind_of, "")
+        marks = (' scope="col"' if tag == "th" else "") + (f' class="{kind}"' if kind else "") + ("" if kind == "num" else ' dir="auto"')
+        return f"<{tag}{marks}>{content}</{tag}>"
 
     return _CELL.sub(mark, row)
 
@@ -227,7 +236,8 @@ def _numbered_regions(page: str) -> str:
 def sentence(text: str) -> str:
     """A computed sentence as text: what looks like markup in it stays text, only `code` is set as code."""
     bare = str(text).strip().removeprefix("**").removesuffix("**")
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(bare))
+    held = re.sub(r"(?<=\d) (?=%)", "\u00a0", html.escape(bare))
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", held)
 
 
 def alt(output: dict) -> str:
