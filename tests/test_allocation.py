@@ -1,12 +1,20 @@
 """Allocation solved exactly: small problems that can be checked by hand, and what cannot hold."""
 
+from itertools import combinations, product
+
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
 
 from reclib.allocation import problem as p
+from reclib.allocation.crossing import best_of_two, breaks, families
 from reclib.allocation.exact import relax, solve_exact
 from reclib.allocation.infeasible import explain_infeasible, yield_soft
+from reclib.allocation.prices import groups_of
 from reclib.allocation.solve import solve
+
+CALM = settings(deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 
 
 def two_by_two(**options) -> p.Problem:
@@ -113,6 +121,105 @@ def test_soft_rows_yield_in_declared_order_and_no_further_than_they_must():
 def test_rows_that_can_hold_do_not_yield():
     problem = two_by_two(rows=(p.min_exposure("second", np.array([False, True]), 1, is_hard=False),))
     assert yield_soft(problem)[1] == () and explain_infeasible(problem).sentence() == "All rows can hold together."
+
+
+def contested(rng: np.random.Generator) -> p.Problem:
+    """Up to 3 customers and 4 items under floors that often contradict caps, a budget, stock or a quota."""
+    n, n_items = int(rng.integers(1, 4)), int(rng.integers(2, 5))
+    member = rng.random((4, n_items)) < 0.5
+    soft = {name: {"is_hard": bool(rng.random() < 0.5), "yields": int(rng.integers(0, 9))} for name in "abcde"}
+    k = int(rng.integers(1, 3))
+    rows = (p.min_exposure("a", member[0], int(rng.integers(0, 4)), **soft["a"]),
+            p.min_exposure("b", member[1], int(rng.integers(0, 4)), **soft["b"]),
+            p.min_share("c", member[2], rng.integers(0, 5) / 4, of="slots", n_slots=n * k, **soft["c"]),
+            p.max_exposure("d", member[3], int(rng.integers(0, 3)), **soft["d"]),
+            p.budget("e", rng.integers(0, 3, n_items), int(rng.integers(0, 5)), **soft["e"]))
+    values = rng.integers(1, 9, n * n_items).astype(float)
+    return p.from_pairs(
+        np.repeat(np.arange(n), n_items), np.tile(np.arange(n_items), n), values, k=k, n_items=n_items,
+        response=rng.integers(0, 3, n * n_items) / 2, stock=rng.integers(0, 4, n_items).astype(float),
+        quotas=(p.Quota("quota", rng.integers(-1, 2, n_items), 1),), rows=rows)
+
+
+def can_hold(problem: p.Problem, names: set[str]) -> bool:
+    """Try all slates of all customers: do any hold the named rows, quotas and stock? Independent of the code under test."""
+    shows, answers = [], []
+    for customer in range(problem.n_customers):
+        some = [chosen for size in range(problem.k + 1) for chosen in combinations(range(problem.item.shape[1]), size)]
+        for quota in (quota for quota in problem.quotas if quota.name in names):
+            groups = [[int(quota.group[item]) for item in chosen if quota.group[item] >= 0] for chosen in some]
+            some = [chosen for chosen, own in zip(some, groups) if all(own.count(one) <= quota.limit for one in own)]
+        shown = np.array([np.isin(np.arange(problem.n_items), chosen) for chosen in some])
+        shows.append(shown)
+        answers.append(shown * problem.response[customer])
+    at = np.array(list(product(*(range(len(shown)) for shown in shows))))
+    count = sum(shown[column] * 1.0 for shown, column in zip(shows, at.T))
+    answer = sum(part[column] for part, column in zip(answers, at.T))
+    holds = (count <= problem.stock).all(axis=1) | ("stock" not in names)
+    for row in (row for row in problem.rows if row.name in names):
+        use = sum(part @ own for part, own in ((answer, row.per_response), (count, row.per_placement)) if own is not None)
+        holds &= use <= row.limit + 1e-9
+    return bool(holds.any())
+
+
+@settings(CALM, max_examples=400)
+@given(st.integers(0, 2**32 - 1))
+def test_what_contradicts_is_named_and_nothing_of_it_could_be_spared(seed):
+    problem = contested(np.random.default_rng(seed))
+    names = {*"abcde", "quota", "stock"}
+    found = explain_infeasible(problem)
+    assert found.is_feasible == can_hold(problem, names)
+    assume(not found.is_feasible)
+    conflict = set(found.conflict)
+    assert len(found.misses) and not can_hold(problem, conflict)
+    assert all(can_hold(problem, conflict - {name}) for name in conflict)
+
+
+@settings(CALM, max_examples=200)
+@given(st.integers(0, 2**32 - 1))
+def test_soft_rows_yield_first_come_first_and_hard_ones_never(seed):
+    problem = contested(np.random.default_rng(seed))
+    hard = {row.name for row in problem.rows if row.is_hard} | {"quota", "stock"}
+    soft = [row.name for row in sorted(problem.rows, key=lambda row: (row.yields, row.name)) if not row.is_hard]
+    if not can_hold(problem, hard):
+        with pytest.raises(p.InfeasibleError, match="cannot hold together"):
+            solve(problem)
+        return
+    n_yielding = next(n for n in range(len(soft) + 1) if can_hold(problem, hard | set(soft[n:])))
+    found = solve(problem)
+    missed = set(found.rows.query("miss > 0")["name"])
+    assert missed == set(found.relaxed) <= set(soft[:n_yielding]) and bool(missed) == bool(n_yielding)
+    assert n_yielding == 0 or soft[n_yielding - 1] in missed
+
+
+def test_a_row_that_yields_gets_back_what_a_later_one_leaves_it():
+    first, second = np.array([True, False]), np.array([False, True])
+    problem = two_by_two(rows=(p.min_exposure("early", first, 1, is_hard=False, yields=1),
+                               p.max_exposure("late", second, 0, is_hard=False, yields=2), p.min_exposure("hard", second, 2)))
+    found = solve(problem)
+    assert found.relaxed == ("early", "late") and found.rows["miss"].tolist() == pytest.approx([1, 2, 0])
+
+
+@settings(CALM, max_examples=300)
+@given(st.integers(0, 2**32 - 1))
+def test_the_best_slate_under_crossing_quotas_is_the_best_of_all_slates(seed):
+    rng = np.random.default_rng(seed)
+    n_items, k = int(rng.integers(2, 9)), int(rng.integers(1, 5))
+    quotas = tuple(p.Quota(name, rng.integers(-1, 4, n_items), int(rng.integers(1, 3))) for name in "xy")
+    item, scores = np.arange(n_items)[None, :], rng.integers(-2, 9, (1, n_items)).astype("float32")
+    by_family = families(groups_of(p.from_pairs([0], [0], [1.0], k=k, n_items=n_items, quotas=quotas)))
+    held = best_of_two(scores, item, (by_family[0], by_family[-1]), k)
+    some = [np.array([*chosen, *[-1] * (k - size)])[None, :] for size in range(k + 1) for chosen in combinations(range(n_items), size)]
+    legal = [slate for slate in some if not any(breaks(item, slate, family).any() for family in by_family)]
+    assert scores[0, held[held >= 0]].sum() == max(scores[0, slate[slate >= 0]].sum() for slate in legal)
+    assert any(set(held[held >= 0]) == set(slate[slate >= 0]) for slate in legal)
+
+
+def test_nested_quotas_are_one_family_and_crossing_ones_two():
+    category, brand, supplier = np.array([0, 0, 0, 1, 1]), np.array([0, 0, 1, 2, -1]), np.array([0, 1, 0, 1, 0])
+    quotas = tuple(p.Quota(str(at), group, 1) for at, group in enumerate((category, brand, supplier)))
+    by_family = families(groups_of(p.from_pairs([0], [0], [1.0], k=2, n_items=5, quotas=quotas)))
+    assert [len(family) for family in by_family] == [2, 1]
 
 
 @pytest.mark.parametrize(("make", "message"), [

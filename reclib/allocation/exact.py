@@ -25,7 +25,7 @@ from reclib.allocation.problem import (
 )
 
 INTERIOR_POINT_FROM = 50_000
-_INFEASIBLE = 2
+INFEASIBLE = 2
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def relax(problem: Problem, *, method: str = "auto") -> Relaxation:
         return _nothing(problem)
     found = linprog(-lp.value, A_ub=lp.matrix, b_ub=lp.limit, bounds=(0, 1),
                     method={"simplex": "highs-ds", "interior": "highs-ipm"}[method])
-    if found.status == _INFEASIBLE:
+    if found.status == INFEASIBLE:
         raise _infeasible(problem)
     price = np.maximum(-found.ineqlin.marginals, 0.0) / lp.scale
     share = np.zeros(problem.item.shape)
@@ -146,7 +146,7 @@ def _branch(problem: Problem, lp: Programme, relative_gap: float, n_nodes: int) 
         return is_shown, 0.0, 0
     is_coupled = np.isin(lp.block, problem.row_names)
     for tightened in (0.0, 2e-6, 2e-5):
-        with _silent():
+        with silent():
             found = milp(-lp.value, integrality=np.ones(len(lp.value)), bounds=Bounds(0, 1),
                          constraints=LinearConstraint(lp.matrix, -np.inf, lp.limit - tightened * is_coupled),
                          options={"mip_rel_gap": relative_gap, "node_limit": n_nodes})
@@ -160,8 +160,8 @@ def _branch(problem: Problem, lp: Programme, relative_gap: float, n_nodes: int) 
 
 
 @contextmanager
-def _silent() -> Iterator[None]:
-    # HiGHS leaves a debugging line of its own on the process's standard output, past Python's.
+def silent() -> Iterator[None]:
+    """Keep quiet: HiGHS leaves a debugging line of its own on the process's standard output, past Python's."""
     saved, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     try:
@@ -178,9 +178,9 @@ def _holds(problem: Problem, is_shown: np.ndarray) -> bool:
 
 
 def _infeasible(problem: Problem) -> InfeasibleError:
-    from reclib.allocation.infeasible import explain_infeasible
+    from reclib.allocation.infeasible import error
 
-    return explain_infeasible(problem).error()
+    return error(problem)
 
 
 def _nothing(problem: Problem) -> Relaxation:

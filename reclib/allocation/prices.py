@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from reclib.allocation.crossing import Family, best_of_two, breaks, families
 from reclib.allocation.problem import Problem, added
 
 BLOCK = 1_024
@@ -85,24 +86,27 @@ def gathered(problem: Problem, prices: Prices) -> tuple[np.ndarray, np.ndarray]:
 
 
 def best_slates(problem: Problem, prices: Prices, *, keep: bool = False) -> Slates:
-    """Find every customer's best slate at the prices; exact with one quota, greedy with further ones.
+    """Find every customer's best slate at the prices; exact where quotas are nested, or two families of them cross.
 
     Customers are taken in blocks whose sums are added in order, so the answer does not depend on the machine.
 
     Args:
         problem: what is to be allocated.
         prices: prices of items and rows.
-        keep: whether to keep which columns are shown; then all quotas hold. Else only the first one does, so that
-            the sum is a bound.
+        keep: whether to keep which columns are shown; then all quotas hold. Else, of three or more families that
+            cross one another, only two do, so that the sum is a bound.
     """
     by_response, by_item = gathered(problem, prices)
-    groups = groups_of(problem) if keep else groups_of(problem)[:1]
+    nested, *crossing = families(groups_of(problem)) or [[]]
     score, placements, responses = 0.0, np.zeros(problem.n_items), np.zeros(problem.n_items)
     kept = np.full((problem.n_customers, problem.k), -1, dtype="int16") if keep else None
     for start in range(0, problem.n_customers, BLOCK):
         part = slice(start, min(start + BLOCK, problem.n_customers))
         scores = reduced(problem, part, by_response, by_item)
-        row, column, taken = pick(scores, problem.item[part], groups, problem.k)
+        row, column, taken = pick(scores, problem.item[part], nested, problem.k)
+        if crossing:
+            row, column, taken = _crossed(scores, problem.item[part], as_columns(row, column, len(scores), problem.k),
+                                          [nested, *crossing], keep)
         item = problem.item[part][row, column]
         score += float(taken.sum(dtype="float64"))
         placements += np.bincount(item, minlength=problem.n_items)
@@ -155,6 +159,20 @@ def pick(scores: np.ndarray, item: np.ndarray, groups: list[tuple[np.ndarray, in
     joined = [np.concatenate(parts) for parts in zip(found, (rows[more[0]], more[1], more[2]))]
     order = np.argsort(joined[0], kind="stable")
     return joined[0][order], joined[1][order], joined[2][order]
+
+
+def _crossed(scores: np.ndarray, item: np.ndarray, held: np.ndarray, by_family: list[Family],
+             keep: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Slates that hold the first family, made anew where they break another: exact for two families, else greedy."""
+    k = held.shape[1]
+    again = np.flatnonzero(breaks(item, held, by_family[1]))
+    held[again] = best_of_two(scores[again], item[again], (by_family[0], by_family[1]), k)
+    if keep:
+        again = np.flatnonzero(np.any([breaks(item, held, family) for family in by_family], axis=0))
+        row, column, _ = pick(scores[again], item[again], [quota for family in by_family for quota in family], k)
+        held[again] = as_columns(row, column, len(again), k)
+    row, slot = np.nonzero(held >= 0)
+    return row, held[row, slot], scores[row, held[row, slot]]
 
 
 def as_columns(row: np.ndarray, column: np.ndarray, n_rows: int, k: int) -> np.ndarray:

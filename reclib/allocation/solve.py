@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from reclib.allocation.exact import solve_exact
-from reclib.allocation.infeasible import explain_infeasible, yield_soft
+from reclib.allocation.infeasible import error, yield_soft
 from reclib.allocation.prices import (
     Ascent,
     Prices,
@@ -21,7 +21,6 @@ from reclib.allocation.prices import (
 )
 from reclib.allocation.problem import (
     Allocation,
-    InfeasibleError,
     Problem,
     positions,
     row_table,
@@ -93,13 +92,7 @@ def _last_resort(problem: Problem, use: np.ndarray, seed: int) -> Allocation:
     """An absolute floor was not met by moves: decide small problems exactly, and say why where that cannot be."""
     if np.isfinite(problem.value).sum() <= FALLBACK_UP_TO:
         return solve_exact(problem, relative_gap=1e-4)
-    found = explain_infeasible(problem, seed=seed)
-    if not found.is_feasible:
-        raise found.error()
-    missed = row_table(problem, use, np.zeros(len(problem.rows))).query("miss > 0")
-    text = "; ".join(f"{row.name} by {row.miss:,.6g} {row.unit}" for row in missed.itertuples())
-    raise InfeasibleError(f"No slates were found that hold all rows, though shares of slates could: missed are {text}.",
-                          missed[["name", "kind", "unit", "limit", "miss"]])
+    raise error(problem, row_table(problem, use, np.zeros(len(problem.rows))).query("miss > 0"), seed=seed)
 
 
 def find_prices(problem: Problem, sizes: Sizes, rng: np.random.Generator) -> Ascent:
