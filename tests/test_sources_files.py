@@ -92,6 +92,17 @@ def test_every_kind_of_file_reads_the_same(tmp_path, suffix):
     pd.testing.assert_frame_equal(catalog.load(str(path)).tables["events"], expected)
 
 
+def test_a_file_without_header_and_with_a_long_separator_is_read(tmp_path):
+    (tmp_path / "ratings.dat").write_text("1::1193::5::978300760\n2::661::3::978302109\n")
+    (tmp_path / "shop.yaml").write_text(
+        "name: films\ntables:\n  events:\n    path: ratings.dat\n    time_unit: s\n"
+        "    read: {sep: '::', header: null, names: [user, film, stars, at], engine: python}\n"
+        "    columns: {customer_id: user, item_id: film, value: stars, occurred_at: at}\n"
+        "    constants: {event_type: rating}\n")
+    events = catalog.load(str(tmp_path / "shop.yaml")).tables["events"]
+    assert events[["customer_id", "item_id", "value"]].to_numpy().tolist() == [[1, 1193, 5], [2, 661, 3]]
+
+
 def test_columns_constants_and_words_are_translated(tmp_path):
     raw = pd.DataFrame({"userId": [1, 2], "movieId": [5, 6], "timestamp": [1e9, 1e9 + 5], "what": ["buy", "look"]})
     raw.to_csv(tmp_path / "log.txt", index=False, sep="|")

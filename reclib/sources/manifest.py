@@ -20,9 +20,9 @@ from reclib import schema
 from reclib.sources import source
 
 READ_OPTIONS = (
-    "comment", "compression", "decimal", "delimiter", "doublequote", "encoding", "escapechar", "header", "keep_default_na",
-    "na_values", "names", "nrows", "on_bad_lines", "quotechar", "quoting", "sep", "skipfooter", "skipinitialspace",
-    "skiprows", "thousands", "usecols",
+    "comment", "compression", "decimal", "delimiter", "doublequote", "encoding", "engine", "escapechar", "header",
+    "keep_default_na", "na_values", "names", "nrows", "on_bad_lines", "quotechar", "quoting", "sep", "skipfooter",
+    "skipinitialspace", "skiprows", "thousands", "usecols",
 )
 _TEXT_OPTIONS = ("comment", "decimal", "delimiter", "encoding", "escapechar", "quotechar", "sep", "thousands")
 FILE = "source file"

@@ -68,7 +68,7 @@ def _text(path: Path, name: str, spec: TableFile) -> pd.DataFrame:
     if "delimiter" in options:
         options.pop("sep")
     separator = str(options.get("sep") or options.get("delimiter"))
-    is_slow = len(separator) > 1 and separator != r"\s+" or bool(options.get("skipfooter"))
+    is_slow = len(separator) > 1 and separator != r"\s+" or bool(options.get("skipfooter")) or options.get("engine") == "python"
     options |= {"engine": "python"} if is_slow else {"engine": "c", "low_memory": False}
     with warnings.catch_warnings():
         warnings.simplefilter("error", ParserWarning)
