@@ -250,7 +250,7 @@ currency: EUR
 currency: USD
 colour: red
 tables:
-  events: {path: a.csv, time_unit: h, read: {engine: python}}
+  events: {path: a.csv, time_unit: h, read: {memory_map: true}}
   things: {path: x.csv}
 experiment:
   experiment_id: e
@@ -263,7 +263,7 @@ experiment:
 def test_every_mistake_of_the_source_file_is_named_with_its_line(tmp_path):
     (tmp_path / "bad.yaml").write_text(BAD_YAML)
     found = catalog.check(str(tmp_path / "bad.yaml"))
-    words = [("line 3", "currency"), ("line 4", "colour"), ("line 6", "time_unit"), ("line 6", "engine"), ("line 7", "things"),
+    words = [("line 3", "currency"), ("line 4", "colour"), ("line 6", "time_unit"), ("line 6", "memory_map"), ("line 7", "things"),
              ("line 11", "expected_shares"), ("line 12", "role"), ("line 12", "numerator")]
     assert [any(row.column == line and word in row.problem for row in found.itertuples()) for line, word in words] == [True] * 8
 
