@@ -16,6 +16,8 @@ import numpy as np
 import pandas as pd
 
 from reclib.allocation import problem as allocation
+from reclib.allocation.crossing import families
+from reclib.allocation.prices import groups_of
 from reclib.allocation.solve import solve
 from reclib.rules import filters, slates
 from reclib.rules.conditions import hold
@@ -108,9 +110,7 @@ def draft_of(ranked: pd.DataFrame, case: Case, policy: str, *, without: str | No
 def allocate(problem: allocation.Problem, *, seed: int = 0, method: str = "auto") -> allocation.Allocation:
     """Solve a problem; where the best slates of each customer by itself hold all shared limits, they are the answer."""
     position = slates.greedy(problem.item, problem.value, problem.quotas, problem.k)
-    if len(problem.quotas) < 2 and _holds(problem, position > 0):
-        return _by_itself(problem, position)
-    if not len(problem.rows) and np.isinf(problem.stock).all():
+    if len(families(groups_of(problem))) < 2 and _holds(problem, position > 0):
         return _by_itself(problem, position)
     return solve(problem, method=method, seed=seed)
 
