@@ -235,6 +235,7 @@ TABLES: dict[str, Table] = {
             "channel": _optional(WORD, "where it was shown"),
             "n_eligible": _optional(COUNT, "items that could have been shown", low=1),
             "session_id": _optional(ID, "visit"),
+            "p_in_slate": _optional(NUMBER, "probability that it is shown anywhere in this slate", low=0.0, high=1.0),
         }),
         Table("outcomes", "answers to deliveries", ("decision_id", "outcome_type"), {
             "decision_id": _id("slot that was answered"),

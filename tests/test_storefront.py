@@ -206,6 +206,11 @@ def test_every_item_has_the_chance_that_is_logged():
         p_shown[slates_.items[:, position]] = slates_.p_shown[:, position]
         assert p_shown.sum() == pytest.approx(1.0)
         assert (np.abs(share - p_shown) <= 5 * np.sqrt(p_shown * (1 - p_shown) / 30_000) + 1e-12).all()
+    anywhere = np.zeros(80)
+    anywhere[slates_.items] = slates_.p_in_slate
+    shares = np.bincount(slates_.items.ravel(), minlength=80) / 30_000
+    assert anywhere.sum() == pytest.approx(8.0)
+    assert (np.abs(shares - anywhere) <= 5 * np.sqrt(anywhere * (1 - anywhere) / 30_000) + 1e-12).all()
 
 
 @given(st.integers(0, 10**6), st.integers(1, 12), st.integers(1, 8))

@@ -137,7 +137,8 @@ def _write(world: World, state: State, day: int, visitors: np.ndarray, session: 
     write("session", np.arange(len(visitors)))
     for name, mask in (("impression", is_shown), ("click", session["clicked"]), ("dismiss", session["dismissed"])):
         row, column = np.nonzero(mask)
-        more = {"p_shown": slates.p_shown[row, column], "n_eligible": slates.n_eligible[row]} if name == "impression" else {}
+        more = {"p_shown": slates.p_shown[row, column], "p_in_slate": slates.p_in_slate[row, column],
+                "n_eligible": slates.n_eligible[row]} if name == "impression" else {}
         write(name, row, item=slates.items[row, column], position=column + 1, slot=slot[row, column], **more)
     row, column = np.nonzero(session["browsed"] != EMPTY)
     write("view", row, item=session["browsed"][row, column])

@@ -74,13 +74,14 @@ def customers(world: World, state: State, *, day: int) -> pd.DataFrame:
 
 
 def logged_deliveries(world: World, log: Log, *, policy: str) -> pd.DataFrame:
-    """Make `logged_deliveries`: every slot shown, with the exact probability that the policy shows it there."""
+    """Make `logged_deliveries`: every slot shown, with the exact probability that the policy shows it there, and anywhere."""
     rows = log.columns("impression")
     n = len(rows["slot"])
     return pd.DataFrame({
         "decision_id": rows["slot"].astype(np.int64), "delivered_at": moments(rows["day"], rows["clock"]),
         "item_id": words(item_ids(world.config.n_items), rows["item"]), "position": rows["position"],
         "policy": pd.Categorical.from_codes(np.zeros(n, dtype=np.int8), [policy]), "p_shown": rows["p_shown"],
+        "p_in_slate": rows["p_in_slate"],
         "customer_id": rows["customer"].astype(np.int64) + 1,
         "channel": words(_CHANNELS, np.where(world.customers.uses_app[rows["customer"]], 0, 1)),
         "n_eligible": rows["n_eligible"], "session_id": _session_id(world, rows),

@@ -31,9 +31,12 @@ def house(world: World, state: object, day: int, visitors: np.ndarray, is_open: 
     drawn = draw(odds, hashes, world.config.k)
     is_personal = luck.spread(hashes, np.full(1, _TURN)) < share
     items = np.where(is_personal[:, None], drawn, usual.items)
-    own = np.take_along_axis(odds, np.maximum(items, 0), axis=1) / np.maximum(odds.sum(axis=1), 1)[:, None]
-    p_shown = share * own + (1 - share) * policies.p_bestseller(world, visitors, is_open, items)
-    return Slates(items, np.where(items == EMPTY, 0.0, p_shown), (odds > 0).sum(axis=1), np.full(items.shape, EMPTY))
+    own = share * np.take_along_axis(odds, np.maximum(items, 0), axis=1) / np.maximum(odds.sum(axis=1), 1)[:, None]
+    here, anywhere = policies.p_bestseller(world, visitors, is_open, items)
+    size = (odds > 0).sum(axis=1)
+    p_shown = np.where(items == EMPTY, 0.0, own + (1 - share) * here)
+    p_in_slate = np.minimum(own * np.minimum(size, items.shape[1])[:, None] + (1 - share) * anywhere, 1.0)
+    return Slates(items, p_shown, size, np.full(items.shape, EMPTY), np.where(items == EMPTY, 0.0, p_in_slate))
 
 
 def personal_odds(world: World, state: object, day: int, visitors: np.ndarray, is_open: np.ndarray) -> np.ndarray:

@@ -26,12 +26,14 @@ class Slates(NamedTuple):
         p_shown: exact probability that the policy shows this item in this position.
         n_eligible: items that the slate could have been drawn from.
         slot: row of the published `deliveries` that the slot shows, -1 where it shows none.
+        p_in_slate: exact probability that the policy shows this item anywhere in the slate.
     """
 
     items: np.ndarray
     p_shown: np.ndarray
     n_eligible: np.ndarray
     slot: np.ndarray
+    p_in_slate: np.ndarray
 
 
 Policy = Callable[[World, "object", int, np.ndarray, np.ndarray], Slates]
@@ -63,11 +65,12 @@ def bestsellers(world: World, state: object, day: int, visitors: np.ndarray, is_
     drawn = np.take_along_axis(pool, np.argsort(order, axis=1, kind="stable")[:, : config.k], axis=1)
     explores = luck.uniform(config.seed, "policy", day, visitors) < config.epsilon
     items = np.where(explores[:, None], drawn, pool[:, : config.k])
-    return Slates(items, _p_of_pool(pool, size, items, config.epsilon), size, np.full(items.shape, EMPTY))
+    here, anywhere = _p_of_pool(pool, size, items, config.epsilon)
+    return Slates(items, here, size, np.full(items.shape, EMPTY), anywhere)
 
 
-def p_bestseller(world: World, visitors: np.ndarray, is_open: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """The probability that `bestsellers` shows each of these items in its position (a row a visitor, a column a position)."""
+def p_bestseller(world: World, visitors: np.ndarray, is_open: np.ndarray, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How likely `bestsellers` shows each of these items (a row a visitor, a column a position) there, and in the slate."""
     pool, size = _pool(world, visitors, is_open, group_of(world, visitors), world.config.n_pool)
     return _p_of_pool(pool, size, items, world.config.epsilon)
 
@@ -77,9 +80,12 @@ def group_of(world: World, visitors: np.ndarray) -> np.ndarray:
     return np.where(world.customers.has_consent[visitors], world.customers.segment[visitors], len(world.best_sellers) - 1)
 
 
-def _p_of_pool(pool: np.ndarray, size: np.ndarray, items: np.ndarray, epsilon: float) -> np.ndarray:
-    is_inside = (items[:, :, None] == pool[:, None, :]).any(axis=2)
-    return (1 - epsilon) * (items == pool[:, : items.shape[1]]) + epsilon * is_inside / np.maximum(size, 1)[:, None]
+def _p_of_pool(pool: np.ndarray, size: np.ndarray, items: np.ndarray, epsilon: float) -> tuple[np.ndarray, np.ndarray]:
+    k = items.shape[1]
+    is_same = items[:, :, None] == pool[:, None, :]
+    explored = epsilon * is_same.any(axis=2) / np.maximum(size, 1)[:, None]
+    anywhere = (1 - epsilon) * is_same[:, :, :k].any(axis=2) + explored * np.minimum(size, k)[:, None]
+    return (1 - epsilon) * (items == pool[:, :k]) + explored, anywhere
 
 
 def at_random(world: World, state: object, day: int, visitors: np.ndarray, is_open: np.ndarray) -> Slates:
@@ -88,7 +94,8 @@ def at_random(world: World, state: object, day: int, visitors: np.ndarray, is_op
     draw = luck.spread(hashes[:, None], np.arange(world.config.n_items)[None, :])
     items = _best(world, visitors, is_open, draw)
     size = eligible(world, visitors, is_open).sum(axis=1)
-    return Slates(items, np.broadcast_to(1.0 / np.maximum(size, 1)[:, None], items.shape), size, np.full(items.shape, EMPTY))
+    p_shown = np.broadcast_to(1.0 / np.maximum(size, 1)[:, None], items.shape)
+    return Slates(items, p_shown, size, np.full(items.shape, EMPTY), p_shown * np.minimum(size, items.shape[1])[:, None])
 
 
 def oracle(world: World, state: object, day: int, visitors: np.ndarray, is_open: np.ndarray) -> Slates:
@@ -203,7 +210,8 @@ def eligible(world: World, visitors: np.ndarray, is_open: np.ndarray) -> np.ndar
 
 def _certain(items: np.ndarray, is_open: np.ndarray) -> Slates:
     size = np.full(len(items), int(is_open.sum()))
-    return Slates(items, (items != EMPTY).astype(float), size, np.full(items.shape, EMPTY))
+    is_shown = (items != EMPTY).astype(float)
+    return Slates(items, is_shown, size, np.full(items.shape, EMPTY), is_shown)
 
 
 def _pool(world: World, visitors: np.ndarray, is_open: np.ndarray, group: np.ndarray,
@@ -238,9 +246,10 @@ def _true_logit(world: World, state: object, day: int, visitors: np.ndarray) -> 
 
 def _joined(parts: list[tuple[np.ndarray, Slates]], n_rows: int, width: int) -> Slates:
     items, slot = np.full((n_rows, width), EMPTY), np.full((n_rows, width), EMPTY)
-    p_shown, size = np.zeros((n_rows, width)), np.zeros(n_rows, dtype=np.int64)
+    p_shown, p_in_slate, size = np.zeros((n_rows, width)), np.zeros((n_rows, width)), np.zeros(n_rows, dtype=np.int64)
     for where, slates in parts:
         columns = slates.items.shape[1]
         items[where, :columns], slot[where, :columns] = slates.items, slates.slot
-        p_shown[where, :columns], size[where] = slates.p_shown, slates.n_eligible
-    return Slates(items, p_shown, size, slot)
+        p_shown[where, :columns], p_in_slate[where, :columns] = slates.p_shown, slates.p_in_slate
+        size[where] = slates.n_eligible
+    return Slates(items, p_shown, size, slot, p_in_slate)
