@@ -1,0 +1,123 @@
+"""What all figures share: theme and palette, an empty figure, rows with names, and the way onto the page."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterable
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn
+from matplotlib import ticker
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+GREY = "#6b7280"
+LONGEST_NAME = 44
+FEW_DECADES = 2.5
+
+# Names come from data: a dollar sign in one is no formula.
+seaborn.set_theme(style="whitegrid", palette=PALETTE, font="DejaVu Sans", rc={
+    "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#1a1d21", "grid.color": "#e5e7eb", "axes.titlelocation": "left",
+    "axes.titlesize": 11, "axes.labelsize": 10, "xtick.labelsize": 9.5, "ytick.labelsize": 9.5, "legend.fontsize": 9.5, "font.size": 10,
+    "xtick.bottom": True, "text.parse_math": False, "svg.hashsalt": "reclib",
+})
+
+
+def figure(*, title: str, x: str, y: str, width: float = 7.0, height: float = 3.5) -> tuple[Figure, plt.Axes]:
+    """Make an empty figure with a title that names what is shown and units on both axes."""
+    fig, axes = plt.subplots(figsize=(width, height), layout="constrained")
+    axes.set(title=title, xlabel=x, ylabel=y)
+    return fig, axes
+
+
+def panels(n: int, *, width: float, height: float, **options: object) -> tuple[Figure, np.ndarray]:
+    """Make a row of empty panels."""
+    return plt.subplots(1, n, figsize=(width, height), layout="constrained", **options)
+
+
+def nothing(why: str) -> Figure:
+    """A strip that says why there is no figure."""
+    fig, axes = plt.subplots(figsize=(7.0, 0.6), layout="constrained")
+    axes.axis("off")
+    axes.text(0.0, 0.5, why, va="center", color=GREY, transform=axes.transAxes)
+    return fig
+
+
+def short(name: object, longest: int = LONGEST_NAME) -> str:
+    """A name of the data as it stands in a figure: one line, cut where it is too long."""
+    text = " ".join(str(name).split())
+    return text if len(text) <= longest else f"{text[:longest - 1]}…"
+
+
+def rows(axes: plt.Axes, names: Iterable[object]) -> np.ndarray:
+    """Give each name a row of its own, the first on top, and return their places; equal names stay apart."""
+    labels = [short(name) for name in names]
+    at = np.arange(len(labels))
+    axes.set_yticks(at, labels)
+    axes.set_ylim(max(len(labels), 2) - 0.4, -0.6)
+    axes.grid(axis="y", visible=False)
+    return at
+
+
+def look(index: int) -> tuple[str, str]:
+    """Colour and marker of a series: no two of the first 42 are the same."""
+    return PALETTE[index % len(PALETTE)], MARKERS[(index + index // len(PALETTE)) % len(MARKERS)]
+
+
+def show(fig: Figure, alt: str, *, is_live: bool = False) -> None:
+    """Put a figure on the page as a small PNG with its alternative text; one without data becomes a sentence.
+
+    Args:
+        fig: the figure; it is closed.
+        alt: what the figure shows, in a sentence, numbers included.
+        is_live: someone waits for it: quick rather than small.
+
+    Raises:
+        ValueError: the alternative text is empty.
+    """
+    from IPython.display import display
+
+    if not alt.strip():
+        raise ValueError("alt == '', must say what the figure shows.")
+    if not any(np.isfinite(axes.dataLim.get_points()).all() for axes in fig.axes):
+        plt.close(fig)
+        display({"text/markdown": "Nothing to draw."}, raw=True)
+        return
+    for axes in fig.axes:
+        _write_logs_plainly(axes.xaxis)
+        _write_logs_plainly(axes.yaxis)
+    with warnings.catch_warnings():
+        # A sign that no font here has, such as an emoji, is drawn as a box.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        data = {"image/png": _quick_png(fig) if is_live else _png(fig), "text/plain": alt}
+    plt.close(fig)
+    display(data, metadata={"image/png": {"alt": alt}}, raw=True)
+
+
+def _write_logs_plainly(axis: Axis) -> None:
+    """Write 1, 2, 5, 10 at a log axis, or powers alone where there are many: never 3×10¹ over 4×10¹."""
+    if axis.get_scale() != "log":
+        return
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5) if np.log10(high / low) < FEW_DECADES else (1,)))
+    axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,.12g}"))
+    axis.set_minor_formatter(ticker.NullFormatter())
+
+
+def _png(fig: Figure) -> bytes:
+    from PIL import Image
+
+    raw, small = io.BytesIO(), io.BytesIO()
+    fig.savefig(raw, format="png", dpi=150)
+    Image.open(raw).convert("RGB").quantize(64).save(small, format="png", optimize=True)
+    return small.getvalue()
+
+
+def _quick_png(fig: Figure) -> bytes:
+    raw = io.BytesIO()
+    fig.savefig(raw, format="png", dpi=100, pil_kwargs={"compress_level": 1})
+    return raw.getvalue()
