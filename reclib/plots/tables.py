@@ -41,6 +41,7 @@ def lines(table: pd.DataFrame, *, at: str, value: str, by: str | None = None, ti
 
 def _name_ends(axes: plt.Axes, ends: list[tuple[object, object, float]]) -> None:
     """Write each line's name at its end; where ends meet, names are pushed apart, but not out of the panel."""
+    axes.autoscale_view()
     points = 72 / axes.figure.dpi
     height = points * axes.transData.transform([(0.0, end[2]) for end in ends])[:, 1] if ends else np.array([])
     place, last = height.copy(), -np.inf
