@@ -32,29 +32,43 @@ class Source(Protocol):
         """Offer each customer up to `n` items, best first."""
 
 
-def best(scores: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+def best(scores: np.ndarray, n: int, *, above: float | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Find the best columns of each row; ties go to the earlier column, -inf is never taken.
 
-    Scores are rounded to six decimals first, so that the order is the same on every processor.
+    Scores are rounded to six decimals first, so that the order is the same on every processor. Only what can be among
+    the best is rounded and sorted; all other cells are read twice, whatever `n` is.
+
+    Args:
+        above: what is taken must score more than this after rounding; None: any finite score will do.
 
     Returns:
         (columns, scores), both rows x n, best first; the score of an empty place is -inf.
     """
     width = scores.shape[1]
     n = min(n, width)
-    rounded = np.round(scores, DIGITS)
-    is_taken = np.isfinite(rounded)
-    if 0 < n < width:
-        is_taken &= rounded >= _lower_bound(rounded, n)
-    row, column = np.nonzero(is_taken)
-    value = rounded[row, column]
-    order = np.lexsort((column, -value, row))
+    row, column, value = _likely(scores, n, -np.inf if above is None else above + 0.5 * 10.0**-DIGITS)
+    order = np.lexsort((-value, row))
     row, column, value = row[order], column[order], value[order]
     place = np.arange(len(row)) - np.searchsorted(row, row, side="left")
     kept = place < n
-    columns, values = np.zeros((len(scores), n), np.int64), np.full((len(scores), n), -np.inf, rounded.dtype)
+    columns, values = np.zeros((len(scores), n), np.int64), np.full((len(scores), n), -np.inf, scores.dtype)
     columns[row[kept], place[kept]], values[row[kept], place[kept]] = column[kept], value[kept]
     return columns, values
+
+
+def _likely(scores: np.ndarray, n: int, floor: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The cells above `floor` that can be among the `n` best of their row once rounded: rows, columns and rounded scores.
+
+    Rows come in order, and the columns of a row too.
+    """
+    kind = np.finfo(scores.dtype)
+    least = np.full((len(scores), 1), max(kind.min, np.nextafter(scores.dtype.type(floor), kind.max)), scores.dtype)
+    if 0 < n < scores.shape[1]:
+        bound = _lower_bound(scores, n)
+        np.maximum(least, bound - (2 * 10.0**-DIGITS + 4 * kind.eps * np.abs(bound)), out=least, where=bound > -np.inf)
+    place = np.flatnonzero(scores >= least)
+    row, column = np.divmod(place, scores.shape[1])
+    return row, column, np.round(scores[row, column], DIGITS)
 
 
 def _lower_bound(scores: np.ndarray, n: int) -> np.ndarray:

@@ -9,7 +9,7 @@ from scipy import sparse
 from reclib.candidates import base
 from reclib.candidates.history import History
 
-BLOCK_ITEMS = 1_000
+BLOCK_STEPS = 1_000_000
 MAX_HISTORY = 500
 
 
@@ -122,31 +122,51 @@ def ease_weights(liked: sparse.csr_matrix, penalty: float) -> np.ndarray:
     return weights
 
 
-def cosine_neighbours(liked: sparse.csr_matrix, k: int, *, block: int = BLOCK_ITEMS) -> sparse.csr_matrix:
+def cosine_neighbours(liked: sparse.csr_matrix, k: int, *, block: int = BLOCK_STEPS) -> sparse.csr_matrix:
     """Cosine similarity of columns, the `k` largest of each kept, no diagonal, rounded to six decimals.
 
-    Works in blocks of columns, so memory holds `block` x items at a time; ties at the cut go to the earlier item.
+    Works in blocks of columns that cost about `block` steps each (a step is one item that one customer liked beside
+    another), so that a block stays in the processor's cache; ties at the cut go to the earlier item.
 
     Returns:
         items x items; column j holds the neighbours of j.
     """
-    counted = sparse.csr_matrix(liked, dtype=np.float32)
-    by_item, n_items = sparse.csr_matrix(counted.T), liked.shape[1]
-    norms = np.maximum(np.sqrt(np.asarray(counted.multiply(counted).sum(axis=0), np.float32).ravel()), np.float32(1e-6))
-    parts = []
-    for start in range(0, n_items, block):
-        similar = (by_item[start:start + block] @ counted).toarray()
-        similar /= norms[start:start + block, None]
-        similar /= norms
-        similar[np.arange(len(similar)), start + np.arange(len(similar))] = 0.0
-        similar[similar <= 0.5 * 10.0**-base.DIGITS] = -np.inf
-        column, value = base.best(similar, k)
+    by_customer, n_items = sparse.csr_matrix(liked, dtype=np.float32), liked.shape[1]
+    by_item = sparse.csr_matrix(by_customer.T)
+    norms = np.maximum(np.sqrt(np.asarray(by_item.multiply(by_item).sum(axis=1), np.float32)), np.float32(1e-6))
+    parts = [(np.zeros(0, int), np.zeros(0, int), np.zeros(0))]
+    for start, stop in _blocks(by_customer, by_item, block):
+        similar = _products(by_customer, by_item, start, stop)
+        similar /= norms[start:stop]
+        similar /= norms.T
+        similar[np.arange(stop - start), np.arange(start, stop)] = 0.0
+        column, value = base.best(similar, k, above=0.0)
         row, place = np.nonzero(np.isfinite(value))
         parts.append((start + row, column[row, place], np.round(value[row, place].astype(float), base.DIGITS)))
-    if not parts:
-        return sparse.csr_matrix((n_items, n_items))
     row, column, value = (np.concatenate(part) for part in zip(*parts))
     return sparse.csr_matrix((value, (column, row)), shape=(n_items, n_items))
+
+
+def _blocks(by_customer: sparse.csr_matrix, by_item: sparse.csr_matrix, size: int) -> list[tuple[int, int]]:
+    """Ranges of items of about equal cost: the lengths of the histories to add up, and a row of results an item."""
+    lengths = np.append(0, np.cumsum(np.diff(by_customer.indptr)[by_item.indices], dtype=np.int64))[by_item.indptr]
+    block = (lengths[1:] + by_customer.shape[1] * np.arange(1, len(lengths))) // size
+    starts = np.append(0, np.flatnonzero(np.diff(block)) + 1)[:len(block)]
+    return list(zip(starts.tolist(), [*starts[1:].tolist(), len(block)]))
+
+
+def _products(by_customer: sparse.csr_matrix, by_item: sparse.csr_matrix, start: int, stop: int) -> np.ndarray:
+    """Dense rows `start` to `stop` of X'X: the histories of each item's customers, added up.
+
+    The histories are laid end to end under one row an item; making that dense adds up what occurs twice. It is a third
+    of the work of scipy's sparse product, which finds the places of a sparse result first.
+    """
+    first, last = by_item.indptr[start], by_item.indptr[stop]
+    rows = by_customer[by_item.indices[first:last]]
+    if (by_item.data[first:last] != 1).any():
+        rows.data *= np.repeat(by_item.data[first:last], np.diff(rows.indptr))
+    cuts = by_item.indptr[start:stop + 1] - first
+    return sparse.csr_matrix((rows.data, rows.indices, rows.indptr[cuts]), shape=(stop - start, by_customer.shape[1])).toarray()
 
 
 def _recent(history: History) -> sparse.csr_matrix:
