@@ -33,9 +33,9 @@ PLAN = {
     "expected_shares": {"Mens E-Mail": 1 / 3, "No E-Mail": 1 / 3, "Womens E-Mail": 1 / 3},
     "alpha": 0.05,
     "metrics": {
-        "visit": {"role": "success", "kind": "proportion"},
-        "conversion": {"role": "success", "kind": "proportion"},
-        "spend": {"role": "success", "kind": "mean"},
+        "visit": {"role": "success", "kind": "proportion", "about": "share of customers who came to the site"},
+        "conversion": {"role": "success", "kind": "proportion", "about": "share of customers who bought"},
+        "spend": {"role": "success", "kind": "mean", "about": "USD a customer"},
     },
     "covariates": ["recency", "history", "mens", "womens", "newbie"],
 }
