@@ -199,7 +199,7 @@ def _next_action(word: str, arm: str, failed: pd.DataFrame, primary: pd.DataFram
     if not plan.is_randomised:
         return "Draw the arms by lot next time; until then use this only to describe."
     if word == SHIP:
-        return f"Give {arm} to everyone, keep a small holdout, and compare what comes with what was foretold."
+        return f"Give {arm!r} to everyone but a small control group, and compare what comes with what was foretold."
     if word == ROLLBACK:
         return f"Take {arm} back and look at what made it worse before trying again."
     return _how_to_go_on(primary[primary["arm"] == arm], plan)
