@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reclib.allocation import problem as p
-from reclib.allocation.catalogues import make_catalogue
+from reclib.allocation.catalogues import Shape, make_catalogue, random_shape
 from reclib.allocation.desk import Desk
 from reclib.allocation.exact import relax, solve_exact
 from reclib.allocation.naive import compare, first_come, made_legal, mended, top_values
@@ -125,7 +125,7 @@ def test_any_prices_give_a_bound():
 
 
 def test_slates_are_exact_at_given_prices():
-    problem = replace(make_catalogue(60, 2, n_candidates=30), rows=(), stock=np.full(2_000, np.inf))
+    problem = replace(make_catalogue(60, 2, shape=Shape(n_candidates=30)), rows=(), stock=np.full(2_000, np.inf))
     assert best_slates(problem, no_prices(problem)).score == pytest.approx(solve_exact(problem).value, rel=1e-6)
 
 

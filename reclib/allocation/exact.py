@@ -126,7 +126,10 @@ def solve_exact(problem: Problem, *, relative_gap: float = 1e-5, n_nodes: int = 
         InfeasibleError: no slates hold all rows.
     """
     relaxed = relax(problem)
-    is_shown, bound, n_visited = _branch(problem, programme(problem, is_open), relative_gap, n_nodes)
+    found = best_whole(problem, is_open, relative_gap=relative_gap, n_nodes=n_nodes)
+    if found is None:
+        raise _infeasible(problem)
+    is_shown, bound, n_visited = found
     use = usage(problem, is_shown)
     value = float(problem.value[is_shown].astype("float64").sum())
     return Allocation(
@@ -136,14 +139,29 @@ def solve_exact(problem: Problem, *, relative_gap: float = 1e-5, n_nodes: int = 
         fill_rate=float(is_shown.sum()) / max(problem.n_slots, 1), method="exact", n_iterations=n_visited)
 
 
-def _branch(problem: Problem, lp: Programme, relative_gap: float, n_nodes: int) -> tuple[np.ndarray, float, int]:
+def shares(problem: Problem, is_open: np.ndarray) -> np.ndarray | None:
+    """The best shares of the open pairs, customers x candidates, at a corner: nearly all whole; None if none hold."""
+    from scipy.optimize import linprog
+
+    lp = programme(problem, is_open)
+    share = np.zeros(problem.item.shape)
+    if len(lp.value):
+        found = linprog(-lp.value, A_ub=lp.matrix, b_ub=lp.limit, bounds=(0, 1), method="highs-ds")
+        if found.x is None:
+            return None
+        share[lp.row, lp.column] = found.x
+    return share
+
+
+def best_whole(problem: Problem, is_open: np.ndarray | None = None, *, relative_gap: float,
+               n_nodes: int) -> tuple[np.ndarray, float, int] | None:
+    """The best whole slates of the open pairs by branch and bound, their bound and its nodes; None if none are found."""
     from scipy.optimize import Bounds, LinearConstraint, milp
 
+    lp = programme(problem, is_open)
     is_shown = np.zeros(problem.item.shape, dtype=bool)
     if not len(lp.value):
-        if (usage(problem, is_shown) > np.array([row.limit for row in problem.rows]) + tolerance(problem)).any():
-            raise _infeasible(problem)
-        return is_shown, 0.0, 0
+        return (is_shown, 0.0, 0) if holds(problem, is_shown) else None
     is_coupled = np.isin(lp.block, problem.row_names)
     for tightened in (0.0, 2e-6, 2e-5):
         with silent():
@@ -151,12 +169,12 @@ def _branch(problem: Problem, lp: Programme, relative_gap: float, n_nodes: int) 
                          constraints=LinearConstraint(lp.matrix, -np.inf, lp.limit - tightened * is_coupled),
                          options={"mip_rel_gap": relative_gap, "node_limit": n_nodes})
         if found.x is None:
-            raise _infeasible(problem)
+            return None
         is_shown[:] = False
         is_shown[lp.row, lp.column] = found.x > 0.5
-        if _holds(problem, is_shown):
+        if holds(problem, is_shown):
             return is_shown, -float(found.mip_dual_bound), int(found.mip_node_count or 0)
-    raise _infeasible(problem)
+    return None
 
 
 @contextmanager
@@ -172,7 +190,8 @@ def silent() -> Iterator[None]:
         os.close(nowhere)
 
 
-def _holds(problem: Problem, is_shown: np.ndarray) -> bool:
+def holds(problem: Problem, is_shown: np.ndarray) -> bool:
+    """Whether the shown pairs hold every row."""
     limit = np.array([row.limit for row in problem.rows])
     return bool((usage(problem, is_shown) <= limit + tolerance(problem)).all())
 

@@ -238,7 +238,7 @@ def ascend(problem: Problem, start: Prices, *, sizes: Sizes, n_iterations: int, 
     tail_from = int(0.6 * n_iterations)
     for step in range(n_iterations):
         state.look()
-        if state.has_stalled(stall, patience):
+        if state.is_settled() or state.has_stalled(stall, patience):
             break
         state.move(rate * decay ** step, step, is_tail=step >= tail_from)
     state.look()
@@ -267,6 +267,10 @@ class _State:
         if bound < self.best_bound:
             self.best, self.best_bound = self.prices, bound
         self.history.append(self.best_bound)
+
+    def is_settled(self) -> bool:
+        """Without any price nothing is exceeded: no lower bound can be found."""
+        return not (self.prices.item.any() or self.prices.row.any() or any((slope > 0).any() for slope in self.slopes()))
 
     def has_stalled(self, stall: int, patience: float) -> bool:
         if len(self.history) <= stall:

@@ -197,6 +197,16 @@ class Problem:
             response=None if self.response is None else self.response[rows], stock=self.stock * share,
             rows=tuple(replace(row, limit=row.limit * share) for row in self.rows), pair_row=None, pair_column=None)
 
+    def beside(self, rows: np.ndarray, shown: np.ndarray) -> Problem:
+        """The problem of some customers alone, with what the slates shown to the others leave of stock and limits."""
+        others = shown.copy()
+        others[rows] = False
+        used = np.bincount(self.item[others], minlength=self.n_items)
+        left = tuple(replace(row, limit=row.limit - use) for row, use in zip(self.rows, usage(self, others)))
+        return replace(self, item=self.item[rows], value=self.value[rows],
+                       response=None if self.response is None else self.response[rows],
+                       stock=np.maximum(np.floor(self.stock) - used, 0.0), rows=left, pair_row=None, pair_column=None)
+
     def of_pairs(self, table: np.ndarray) -> np.ndarray:
         """Read a customers x candidates table at the pairs of `from_pairs`, in their order."""
         return table[self.pair_row, self.pair_column]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from reclib.allocation.desk import Desk, Moves, blocks, claim_rank
+from reclib.allocation.polish import polish
 from reclib.allocation.prices import (
     Prices,
     Sizes,
@@ -27,7 +28,8 @@ N_ROUNDS = 12
 N_ASKED = 24_000
 
 
-def recover(problem: Problem, prices: Prices, sizes: Sizes, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+def recover(problem: Problem, prices: Prices, sizes: Sizes, bound: float,
+            rng: np.random.Generator) -> tuple[np.ndarray, int]:
     """Find slates that hold stock, quotas and every row, close to the bound of the prices.
 
     Rows that showing nothing would break (absolute floors) are met as far as moves can; the caller checks them.
@@ -36,6 +38,7 @@ def recover(problem: Problem, prices: Prices, sizes: Sizes, rng: np.random.Gener
         problem: what is to be allocated.
         prices: near-optimal prices.
         sizes: typical sizes of the problem.
+        bound: what no slates exceed.
         rng: splits ties between customers.
 
     Returns:
@@ -46,6 +49,7 @@ def recover(problem: Problem, prices: Prices, sizes: Sizes, rng: np.random.Gener
     shares = _master(problem, prices, sizes, variants, columns)
     desk = Desk(problem, prices, _mixed(problem, columns, shares, rng))
     mend(desk, rng)
+    polish(desk, bound, rng)
     return desk.shown, len(columns)
 
 

@@ -74,7 +74,7 @@ def solve_by_prices(problem: Problem, *, seed: int = 0, start: tuple[Problem, Al
     found = find_prices(problem, sizes, rng) if start is None else _from_start(problem, sizes, *start)
     slates = best_slates(problem, found.prices)
     bound = certified_bound(problem, found.prices, slates)
-    is_shown, n_more = recover(problem, found.prices, sizes, rng)
+    is_shown, n_more = recover(problem, found.prices, sizes, bound, rng)
     use = usage(problem, is_shown)
     limit = np.array([row.limit for row in problem.rows])
     if (use > limit + tolerance(problem)).any():
