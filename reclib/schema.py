@@ -164,6 +164,14 @@ TABLES: dict[str, Table] = {
             "priority": _number("what the ranking sorts by, higher first"),
             "rank": _rank("rank within (policy, customer)"),
         }),
+        Table("rehearsals", "what each policy would have shown, had it been decided before the last days",
+              ("policy", "customer_id", "item_id"), {
+            "policy": _POLICY,
+            "customer_id": _CUSTOMER,
+            "item_id": _ITEM,
+            "position": _rank("slot, from 1"),
+            "decided_at": Column(TIME, "last moment that the decision knew, UTC"),
+        }),
         Table("rules", "the rule register", ("rule_id",), {
             "rule_id": _id("rule"),
             "version": Column(TEXT, "hash of the rule file"),

@@ -20,9 +20,11 @@ from conftest import write_notebook
 from test_rules_trace import AS_OF as NIGHT
 from test_rules_trace import decided, world_of
 
-from reclib import explorers, offpolicy, plots, schema, signals
+from reclib import explorers, plots, schema, signals
 from reclib.experiments import page, power
 from reclib.experiments.explore import Planner, WhatIf
+from reclib.offpolicy.logs import with_rewards
+from reclib.offpolicy.values import value_policy
 from reclib.rules.day import Day
 
 CHROMIUM = shutil.which("chromium")
@@ -194,8 +196,8 @@ def test_without_an_experiment_the_planner_says_so(shown):
 
 
 def test_the_whole_policy_is_valued_as_the_page_values_it(log, what_if):
-    rewarded = offpolicy.with_rewards(*log)
-    table = offpolicy.value_policy(rewarded, pd.DataFrame({"item_id": ["a"], "p_target": [1.0]}), policy="stated")
+    rewarded = with_rewards(*log)
+    table = value_policy(rewarded, pd.DataFrame({"item_id": ["a"], "p_target": [1.0]}), policy="stated")
     row = table.set_index("estimator").loc["snips"]
     assert row["value"] == pytest.approx(3 / 4)
     assert f"{100 * row['value']:.3f} % [{100 * row['low']:.3f}, {100 * row['high']:.3f}]" in words(what_if, share_percent=100)

@@ -5,8 +5,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from reclib import offpolicy, schema
+from reclib import schema
 from reclib.experiments import ledger
+from reclib.offpolicy import estimators, logs, support
+from reclib.offpolicy import values as valuing
 
 DATA = Path(os.environ.get("RECLIB_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 
@@ -34,9 +36,9 @@ def open_bandit():
 
 
 def test_values_by_hand(log):
-    weighed = offpolicy.weigh(log, only("a"), prior=0)
+    weighed = estimators.weigh(log, only("a"), prior=0)
     assert weighed["weight"].tolist() == [2, 2, 0, 0, 2, 2, 0, 0]
-    found = offpolicy.estimate(*(weighed[name].to_numpy() for name in ("weight", "reward", "q", "q_target")))
+    found = estimators.estimate(*(weighed[name].to_numpy() for name in ("weight", "reward", "q", "q_target")))
     assert found["ips"][0] == pytest.approx(4 / 8)
     assert found["snips"][0] == pytest.approx((4 / 8) / (8 / 8))
     assert found["dm"][0] == pytest.approx(2 / 4)
@@ -44,8 +46,8 @@ def test_values_by_hand(log):
 
 
 def test_direct_model_has_no_interval(log):
-    weighed = offpolicy.weigh(log, only("a"))
-    found = offpolicy.estimate(*(weighed[name].to_numpy() for name in ("weight", "reward", "q", "q_target")))
+    weighed = estimators.weigh(log, only("a"))
+    found = estimators.estimate(*(weighed[name].to_numpy() for name in ("weight", "reward", "q", "q_target")))
     assert np.isnan(found["dm"][1:]).all()
 
 
@@ -56,15 +58,15 @@ def test_direct_model_has_no_interval(log):
 def test_open_bandit_has_the_digits_of_the_reference_library(source, expected):
     random, bts = open_bandit()
     own = random if source[0] == "random" else bts
-    target = offpolicy.shares_by_position(bts) if source[1] == "bts" else offpolicy.uniform(random["item_id"], random["position"])
-    weighed = offpolicy.weigh(own, target)
-    found = offpolicy.estimate(*(weighed[name].to_numpy(dtype=float) for name in ("weight", "reward", "q", "q_target")))
+    target = logs.shares_by_position(bts) if source[1] == "bts" else logs.uniform(random["item_id"], random["position"])
+    weighed = estimators.weigh(own, target)
+    found = estimators.estimate(*(weighed[name].to_numpy(dtype=float) for name in ("weight", "reward", "q", "q_target")))
     assert {name: found[name][0] for name in expected} == pytest.approx(expected, abs=1e-6)
 
 
 def test_open_bandit_is_weak_and_says_why():
     random, bts = open_bandit()
-    table = offpolicy.value_policy(random, offpolicy.shares_by_position(bts), policy="bts")
+    table = valuing.value_policy(random, logs.shares_by_position(bts), policy="bts")
     row = table.set_index("estimator").loc["ips"]
     assert row["gate"] == "weak" and "16.4 effective rewards" in row["reason"]
     assert row[["low", "high", "ess", "max_weight", "mean_weight"]].tolist() == pytest.approx([0.00292, 0.00840, 2869, 7.48, 0.985], rel=2e-3)
@@ -74,8 +76,8 @@ def test_open_bandit_is_weak_and_says_why():
 def test_one_huge_weight_is_refused():
     rng = np.random.default_rng(1)
     weight = np.where(np.arange(2000) == 0, 2000.0, rng.gamma(4, 0.05, 2000))
-    found = offpolicy.diagnose(weight, (rng.random(2000) < 0.05) | (np.arange(2000) == 0))
-    word, reason = offpolicy.gate(found)
+    found = support.diagnose(weight, (rng.random(2000) < 0.05) | (np.arange(2000) == 0))
+    word, reason = support.gate(found)
     assert word == "refuse" and found["ess"] < 2 and reason
 
 
@@ -85,21 +87,21 @@ def test_probabilities_before_rules_are_refused():
     item = rng.integers(0, 7, n)
     log = pd.DataFrame({"item_id": item, "p_shown": 0.1, "reward": (rng.random(n) < 0.1).astype(float)})
     target = pd.DataFrame({"item_id": range(7), "p_target": 1 / 7})
-    table = offpolicy.value_policy(log, target, policy="uniform")
+    table = valuing.value_policy(log, target, policy="uniform")
     assert table["gate"].eq("refuse").all() and table["value"].isna().all()
     assert "mean weight is 1.43" in table["reason"].iloc[0]
 
 
 def test_mass_without_support_is_named_by_rule(log):
     target = pd.DataFrame({"item_id": ["a", "c", "d"], "p_target": [0.5, 0.3, 0.2]})
-    lost = offpolicy.unsupported_mass(log, target, pd.DataFrame({"item_id": ["c"], "rule_id": ["adults_only"]}))
+    lost = support.unsupported_mass(log, target, pd.DataFrame({"item_id": ["c"], "rule_id": ["adults_only"]}))
     assert lost.set_index("rule_id")["share"].to_dict() == pytest.approx({"adults_only": 0.3, "no rule known": 0.2})
-    table = offpolicy.value_policy(log, target, policy="new")
+    table = valuing.value_policy(log, target, policy="new")
     assert table["gate"].iloc[0] == "refuse" and "never shows 50.0 %" in table["reason"].iloc[0]
 
 
 def test_a_target_that_does_not_fit_the_log_is_refused_in_words(log):
-    table = offpolicy.value_policy(log, pd.DataFrame({"customer_id": [1], "item_id": ["a"], "p_target": [1.0]}), policy="value")
+    table = valuing.value_policy(log, pd.DataFrame({"customer_id": [1], "item_id": ["a"], "p_target": [1.0]}), policy="value")
     assert table["value"].isna().all() and "columns ['customer_id'] are not in the log" in table["reason"].iloc[0]
     schema.require(table, schema.TABLES["policy_values"])
 
@@ -110,15 +112,15 @@ def test_a_target_that_does_not_fit_the_log_is_refused_in_words(log):
 ])
 def test_impossible_probabilities_raise(log, log_change, target, words):
     with pytest.raises(ValueError, match=words):
-        offpolicy.weigh(log.assign(**log_change), target)
+        estimators.weigh(log.assign(**log_change), target)
 
 
 def test_rows_of_one_customer_move_together(log):
     twice = pd.concat([log, log], ignore_index=True)
-    pieces = [offpolicy.weigh(frame, only("a")) for frame in (log, twice)]
+    pieces = [estimators.weigh(frame, only("a")) for frame in (log, twice)]
     columns = ("weight", "reward", "q", "q_target")
-    alone = offpolicy.estimate(*(pieces[0][name].to_numpy() for name in columns), clusters=np.arange(8))
-    doubled = offpolicy.estimate(*(pieces[1][name].to_numpy() for name in columns), clusters=np.tile(np.arange(8), 2))
+    alone = estimators.estimate(*(pieces[0][name].to_numpy() for name in columns), clusters=np.arange(8))
+    doubled = estimators.estimate(*(pieces[1][name].to_numpy() for name in columns), clusters=np.tile(np.arange(8), 2))
     assert doubled["ips"] == pytest.approx(alone["ips"])
 
 
@@ -128,7 +130,7 @@ def test_slates_are_valued_by_position():
     item = (rng.random((n, k)) < 0.5).astype(int)
     weight = np.where(item == 0, 0.8, 0.2) / 0.5
     reward = (rng.random((n, k)) < theta[item]).astype(float)
-    found = offpolicy.slate_values(weight, reward)
+    found = estimators.slate_values(weight, reward)
     truth = k * (0.8 * 0.6 + 0.2 * 0.4)
     assert all(low <= truth <= high for _, low, high in found.values())
     width = {name: high - low for name, (_, low, high) in found.items()}
@@ -142,7 +144,7 @@ def test_position_by_position_is_biased_where_slots_influence_each_other():
     weight = np.where(item == 0, 0.9, 0.1) / 0.5
     first = rng.random(n) < np.where(item[:, 0] == 0, 0.6, 0.2)
     second = ~first & (rng.random(n) < 0.5)
-    found = offpolicy.slate_values(weight, np.column_stack([first, second]).astype(float))
+    found = estimators.slate_values(weight, np.column_stack([first, second]).astype(float))
     truth = 0.9 * 0.6 + 0.1 * 0.2 + (1 - (0.9 * 0.6 + 0.1 * 0.2)) * 0.5
     assert found["rips"][1] <= truth <= found["rips"][2] and found["sips"][1] <= truth <= found["sips"][2]
     assert not found["iips"][1] <= truth <= found["iips"][2]
@@ -150,7 +152,7 @@ def test_position_by_position_is_biased_where_slots_influence_each_other():
 
 def test_rewards_are_joined_and_unseen_slots_left_out(log):
     outcomes = pd.DataFrame({"decision_id": [0, 1, 0], "outcome_type": ["impression", "impression", "click"], "value": [1.0, 1.0, 2.0]})
-    joined = offpolicy.with_rewards(log.drop(columns="reward"), outcomes)
+    joined = logs.with_rewards(log.drop(columns="reward"), outcomes)
     assert joined[["decision_id", "reward"]].to_numpy().tolist() == [[0, 1.0], [1, 0.0]]
 
 
@@ -158,7 +160,7 @@ def test_policies_of_one_log_are_valued_from_each_other():
     random, bts = open_bandit()
     both = pd.concat([random, bts], ignore_index=True).assign(decision_id=range(20_000), delivered_at=pd.Timestamp("2019-11-24", tz="UTC"))
     outcomes = both.loc[both["reward"] > 0, ["decision_id"]].assign(outcome_type="click", value=1.0)
-    values = offpolicy.value_all(both.drop(columns="reward"), outcomes)
+    values = valuing.value_all(both.drop(columns="reward"), outcomes)
     assert values.query("estimator == 'ips'").set_index("policy")["value"].to_dict() == pytest.approx(
         {"bts": 0.0056563, "random": 0.0030086}, abs=1e-6)
     table = ledger.ledger(values, ledger.observe(both, outcomes), metric="click", made_at=pd.Timestamp("2019-12-01", tz="UTC").as_unit("us"))
@@ -168,8 +170,8 @@ def test_policies_of_one_log_are_valued_from_each_other():
 
 
 def test_without_a_log_nothing_is_valued():
-    values = offpolicy.value_all(None, None)
-    assert values.empty and "no log" in offpolicy.values_sentence(values)
+    values = valuing.value_all(None, None)
+    assert values.empty and "no log" in valuing.values_sentence(values)
     table = ledger.ledger(values, None, metric="click", made_at=pd.Timestamp("2026-01-05", tz="UTC").as_unit("us"))
     schema.require(values, schema.TABLES["policy_values"])
     schema.require(table, schema.TABLES["forecasts"])
@@ -178,16 +180,16 @@ def test_without_a_log_nothing_is_valued():
 def test_decided_slates_are_a_policy():
     decisions = pd.DataFrame({"policy": ["value", "value", "popular"], "customer_id": 1, "item_id": ["a", "b", "a"],
                               "position": [1.0, np.nan, 1.0]})
-    assert offpolicy.slates_of(decisions, "value").to_dict("records") == [
+    assert logs.slates_of(decisions, "value").to_dict("records") == [
         {"customer_id": 1, "position": 1, "item_id": "a", "p_target": 1.0}]
 
 
 def test_mass_that_rules_take_is_named_by_rule():
     decisions = pd.DataFrame({"policy": "value", "customer_id": [1, 1, 1, 2, 2], "item_id": list("abcab"), "rank": [1, 2, 3, 1, 2],
                               "rule_id": ["stock", None, None, "stock", "age"], "position": [np.nan, 1, 2, np.nan, np.nan]})
-    table = offpolicy.mass_by_rule(decisions)
+    table = support.mass_by_rule(decisions)
     assert table.to_dict("records") == [{"policy": "value", "rule_id": "stock", "share": 2 / 4}, {"policy": "value", "rule_id": "age", "share": 1 / 4}]
-    assert offpolicy.mass_by_rule(None).empty
+    assert support.mass_by_rule(None).empty
 
 
 def test_the_ranker_is_held_to_its_word():

@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 from scipy.special import betaincinv
 
-from reclib import offpolicy
 from reclib.experiments import effects, power, sequential, srm
 from reclib.experiments.plan import Metric, Plan
 from reclib.experiments.readout import adjusted, rows_of
@@ -24,6 +23,8 @@ from reclib.experiments.stats import (
     moments_of,
 )
 from reclib.experiments.verdict import ROLLBACK, SHIP, decide_arm
+from reclib.offpolicy import estimators, support
+from reclib.offpolicy.logs import with_rewards
 
 N_VALUES = 4_000_000
 COLUMNS = ["check", "scenario", "n_simulations", "rate", "low", "high", "allowed_low", "allowed_high", "is_accepted"]
@@ -281,13 +282,13 @@ def logs(n_simulations: int, rng: np.random.Generator, *, alpha: float, n: int =
         item = np.minimum(np.searchsorted(np.cumsum(logging), rng.random((size, n))), n_items - 1)
         reward = (rng.random((size, n)) < rate[item]).astype(float)
         weight, q = (target / logging)[item], 0.1 + 0.5 * rate
-        found = offpolicy.estimate(weight, reward, q[item], np.full((size, n), float(target @ q)), alpha=alpha)
-        seen = offpolicy.diagnose(weight, reward)
-        words = [offpolicy.gate({name: value[at] for name, value in seen.items()})[0] for at in range(size)]
+        found = estimators.estimate(weight, reward, q[item], np.full((size, n), float(target @ q)), alpha=alpha)
+        seen = support.diagnose(weight, reward)
+        words = [support.gate({name: value[at] for name, value in seen.items()})[0] for at in range(size)]
         return {name: (low <= truth) & (truth <= high) for name, (_, low, high) in found.items()} | {"gate": np.array(words)}
 
     found = _gather(n_simulations, 6 * n, one)
-    is_usable = found["gate"] == offpolicy.USABLE
+    is_usable = found["gate"] == support.USABLE
     rows = [rate_row("off-policy interval holds the truth", name, found[name][is_usable], at_least=0.935, at_most=0.965)
             for name in ("ips", "snips", "dr", "sndr")]
     rows.append(rate_row("gate calls a good log usable", "uneven log of 4,000 slots", is_usable, at_least=0.95))
@@ -300,14 +301,14 @@ def _thin_logs(n_simulations: int, rng: np.random.Generator, *, alpha: float, n:
         is_rare = rng.random((size, n), dtype=np.float32) < 0.01
         reward = (rng.random((size, n), dtype=np.float32) < np.where(is_rare, 0.1, 0.02)).astype(float)
         weight = np.where(is_rare, 80.0, 0.2 / 0.99)
-        found = offpolicy.estimate(weight, reward, np.zeros(1), np.zeros((size, n)), alpha=alpha)
-        seen = offpolicy.diagnose(weight, reward)
-        words = [offpolicy.gate({name: value[at] for name, value in seen.items()})[0] for at in range(size)]
+        found = estimators.estimate(weight, reward, np.zeros(1), np.zeros((size, n)), alpha=alpha)
+        seen = support.diagnose(weight, reward)
+        words = [support.gate({name: value[at] for name, value in seen.items()})[0] for at in range(size)]
         truth = 0.8 * 0.1 + 0.2 * 0.02
         return {"gate": np.array(words), "is_in": (found["snips"][1] <= truth) & (truth <= found["snips"][2])}
 
     found = _gather(n_simulations, 5 * n, one)
-    return [rate_row("gate calls a thin log usable", "three effective hits", found["gate"] == offpolicy.USABLE, at_most=0.01),
+    return [rate_row("gate calls a thin log usable", "three effective hits", found["gate"] == support.USABLE, at_most=0.01),
             rate_row("off-policy interval holds the truth", "thin log, refused (a warning)", found["is_in"], at_most=0.935)]
 
 
@@ -380,11 +381,11 @@ def storefront_rows(n_worlds: int, *, first_seed: int = 0, epsilon: float = 0.4)
     for seed in range(first_seed, first_seed + n_worlds):
         options = {"n_customers": 600, "n_items": 60, "n_days": 6, "seed": seed, "stock_on": False, "dynamic": False, "personal_share": 0.0}
         (explored, _), (certain, _) = (tables.load(epsilon=share, **options) for share in (epsilon, 0.0))
-        log = offpolicy.with_rewards(explored["logged_deliveries"], explored["logged_outcomes"])
+        log = with_rewards(explored["logged_deliveries"], explored["logged_outcomes"])
         weight = np.where(log["p_shown"] > 0.5, 1 / log["p_shown"], 0.0)
         nothing, customers = np.zeros(len(log)), pd.factorize(log["customer_id"])[0]
-        _, low, high = offpolicy.estimate(weight, log["reward"].to_numpy(), nothing, nothing, clusters=customers)["snips"]
-        truth = offpolicy.with_rewards(certain["logged_deliveries"], certain["logged_outcomes"])["reward"].mean()
+        _, low, high = estimators.estimate(weight, log["reward"].to_numpy(), nothing, nothing, clusters=customers)["snips"]
+        truth = with_rewards(certain["logged_deliveries"], certain["logged_outcomes"])["reward"].mean()
         is_in.append(low <= truth <= high)
     return pd.DataFrame([rate_row("off-policy interval holds the truth", "storefronts, policy without exploring", is_in, at_least=0.935)])
 

@@ -9,9 +9,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy.special import ndtri
 
-from reclib import offpolicy, plots
+from reclib import plots
 from reclib.experiments import power
 from reclib.experiments.page import Reading
+from reclib.offpolicy import estimators, support
+from reclib.offpolicy.logs import clusters_of, is_withdrawn, slates_of, with_rewards
+from reclib.offpolicy.values import questions
 from reclib.report import number, percent
 
 WEEKS = 12
@@ -92,27 +95,29 @@ class WhatIf:
     """
 
     def __init__(self, deliveries: pd.DataFrame | None, outcomes: pd.DataFrame | None, *, decisions: pd.DataFrame | None = None,
-                 stated: pd.DataFrame | None = None, served: pd.DataFrame | None = None, answers: pd.DataFrame | None = None,
-                 outcome_type: str = "click", alpha: float = 0.05) -> None:
+                 rehearsed: pd.DataFrame | None = None, stated: pd.DataFrame | None = None, served: pd.DataFrame | None = None,
+                 answers: pd.DataFrame | None = None, outcome_type: str = "click", as_of: pd.Timestamp | None = None,
+                 alpha: float = 0.05) -> None:
         """Weigh each policy's log once.
 
         Args:
-            deliveries, outcomes, decisions, stated, outcome_type: as in `offpolicy.value_all`.
+            deliveries, outcomes, decisions, rehearsed, stated, outcome_type, as_of: as in `offpolicy.values.questions`.
             served, answers: `deliveries` and their `outcomes`, in which each policy is held without its exploration.
             alpha: error rate of the intervals.
         """
         self._edge, self._held = float(ndtri(1 - alpha / 2)), {}
         asked = _without_exploration(served, answers, decisions, outcome_type)
-        asked += offpolicy.questions(deliveries, outcomes, decisions=decisions, stated=stated, outcome_type=outcome_type)
+        asked += questions(deliveries, outcomes, decisions=decisions, rehearsed=rehearsed, stated=stated,
+                           outcome_type=outcome_type, as_of=as_of)
         for policy, log, target in asked:
-            held = _weighed(log, target)
+            held = _weighed(log[~is_withdrawn(log, target)], target)
             if held is not None:
                 self._held.setdefault(policy, held)
         self.controls = {}
         if self._held:
             # A mixture that the gate lets through says more at first sight than a refusal.
             first = next(iter(self._held))
-            whole = [share for share in range(5, 101, 5) if self._value(first, share / 100, np.inf)["gate"] != offpolicy.REFUSE]
+            whole = [share for share in range(5, 101, 5) if self._value(first, share / 100, np.inf)["gate"] != support.REFUSE]
             top = int(np.ceil(max(held.weight.max() for held in self._held.values())))
             self.controls = {"policy": list(self._held), "share_percent": (0, 100, 5, max(whole, default=5)),
                              "largest_weight": (1, max(top, 2), 1, max(top, 2))}
@@ -129,7 +134,7 @@ class WhatIf:
         cut = [self._value(policy, share, clip) | {"at": clip} for clip in clips]
         fig = plots.what_if(pd.DataFrame(shares), pd.DataFrame(cut), share=share, clip=largest_weight, own=own["value"])
         start = f"{policy} in {share_percent:g} % of the slots, weights up to {largest_weight:g}: "
-        if now["gate"] == offpolicy.REFUSE:
+        if now["gate"] == support.REFUSE:
             return fig, f"{start}not valued, since {now['reason']}. The log itself earned {_percent_of(own)} a slot."
         return fig, (f"{start}{_percent_of(now)} a slot would answer, against {_percent_of(own)} of the log's own ({now['gate']}: "
                      f"{now['reason']}). Mean weight {now['mean_weight']:.3f}, effective slots {number(now['ess'])}.")
@@ -139,8 +144,8 @@ class WhatIf:
         held = self._held[policy]
         weight = share * np.minimum(held.weight, largest) + 1 - share
         found = {name: float(value) for name, value in
-                 offpolicy.diagnose(weight, held.reward, unsupported=share * held.unsupported).items()}
-        gate, reason = offpolicy.gate(found)
+                 support.diagnose(weight, held.reward, unsupported=share * held.unsupported).items()}
+        gate, reason = support.gate(found)
         value = float((weight * held.reward).sum() / weight.sum()) if weight.sum() > 0 else np.nan
         sums = np.bincount(held.cluster, weight * (held.reward - value))
         half = self._edge * np.sqrt((sums**2).sum() * len(sums) / max(len(sums) - 1, 1)) / max(weight.sum(), 1e-12)
@@ -153,8 +158,8 @@ def _without_exploration(served: pd.DataFrame | None, answers: pd.DataFrame | No
     if served is None or answers is None or decisions is None:
         return []
     names = sorted(set(served["policy"]) & set(decisions["policy"]), reverse=True)
-    logs = {name: offpolicy.with_rewards(served, answers, outcome_type=outcome_type, policy=name) for name in names}
-    return [(f"{name}, not exploring", log, offpolicy.slates_of(decisions, name)) for name, log in logs.items() if len(log)]
+    logs = {name: with_rewards(served, answers, outcome_type=outcome_type, policy=name) for name in names}
+    return [(f"{name}, not exploring", log, slates_of(decisions, name)) for name, log in logs.items() if len(log)]
 
 
 def _percent_of(found: dict) -> str:
@@ -164,10 +169,10 @@ def _percent_of(found: dict) -> str:
 def _weighed(log: pd.DataFrame, target: pd.DataFrame) -> _Weighed | None:
     """Weigh a log, or None where the two have nothing in common."""
     try:
-        rows = offpolicy.weigh(log, target)
+        rows = estimators.weigh(log, target)
     except ValueError:
         return None
-    clusters = offpolicy.clusters_of(rows)
+    clusters = clusters_of(rows)
     return _Weighed(rows["weight"].to_numpy("float64"), rows["reward"].to_numpy("float64"),
                     np.arange(len(rows)) if clusters is None else clusters,
-                    float(offpolicy.unsupported_mass(log, target)["share"].sum()))
+                    float(support.unsupported_mass(log, target)["share"].sum()))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
-PREFERENCE = ("snips", "sndr", "dr", "ips")
+from reclib import schema
+from reclib.offpolicy.values import best, value_all
+
 COLUMNS = ["forecast_id", "policy", "metric", "made_at", "forecast", "low", "high", "observed", "observed_low",
            "observed_high", "estimator", "gate", "is_inside"]
 
@@ -37,6 +39,25 @@ def observe(deliveries: pd.DataFrame, outcomes: pd.DataFrame, *, outcome_type: s
     sums = table.groupby(["policy", "unit"], observed=True)[["top", "below"]].sum().reset_index()
     rows = [_rate(str(policy), own, alpha) for policy, own in sums.groupby("policy", observed=True)]
     return pd.DataFrame(rows, columns=["policy", "observed", "observed_low", "observed_high", "n_seen"])
+
+
+def within(deliveries: pd.DataFrame | None, answers: pd.DataFrame | None, *, days: int) -> pd.DataFrame | None:
+    """Count the answers to each slot in its first days, before customers tire of what they were shown again and again.
+
+    Args:
+        deliveries: `deliveries`, or None.
+        answers: `events` that name the slot they answer, or None.
+        days: days after the delivery that count.
+
+    Returns:
+        decision_id, outcome_type and value (how often), or None where there is nothing to count.
+    """
+    if deliveries is None or answers is None:
+        return None
+    since = answers["occurred_at"] - answers["decision_id"].map(deliveries.set_index("decision_id")["delivered_at"])
+    first = answers[(since >= pd.Timedelta(0)) & (since < pd.Timedelta(days=days))]
+    counts = first.groupby(["decision_id", "event_type"], observed=True).size().rename("value").reset_index()
+    return counts.rename(columns={"event_type": "outcome_type"})
 
 
 def observe_all(deliveries: pd.DataFrame | None, outcomes: pd.DataFrame | None, logged_deliveries: pd.DataFrame | None,
@@ -112,10 +133,10 @@ def _responses(deliveries: pd.DataFrame, outcomes: pd.DataFrame, response: str, 
 def ledger(values: pd.DataFrame, observed: pd.DataFrame | None, *, metric: str, made_at: pd.Timestamp) -> pd.DataFrame:
     """Write one forecast a policy, with what came where the policy ran.
 
-    The forecast is the self-normalised one, which needs no model, where the log can carry it.
+    The forecast is that of the estimator to read (`offpolicy.values.best`), where the log can carry it.
 
     Args:
-        values: `policy_values` with the columns that `offpolicy.value_policy` adds.
+        values: `policy_values` with the columns that `offpolicy.values` adds.
         observed: result of `observe`, or None where nothing has come yet.
         metric: what a value counts.
         made_at: the last moment that the log knew.
@@ -123,13 +144,62 @@ def ledger(values: pd.DataFrame, observed: pd.DataFrame | None, *, metric: str, 
     Returns:
         A `forecasts` table with estimator, gate and is_inside (the two intervals overlap; missing until it came).
     """
-    usable = values[values["value"].notna() & values["estimator"].isin(PREFERENCE)]
-    order = usable.assign(place=usable["estimator"].map({name: at for at, name in enumerate(PREFERENCE)}))
-    first = order.sort_values(["policy", "place"]).drop_duplicates("policy")
+    first = best(values).dropna(subset=["value"])
     made = first.assign(
         forecast_id=[f"{policy}-{metric}" for policy in first["policy"]], metric=metric, made_at=made_at, forecast=first["value"],
     )
     return _scored(made, observed)
+
+
+def from_log(deliveries: pd.DataFrame | None, outcomes: pd.DataFrame | None, served: pd.DataFrame | None,
+             answers: pd.DataFrame | None, *, outcome_types: Sequence[str], made_at: pd.Timestamp, days: int,
+             **asked: object) -> pd.DataFrame:
+    """Foretell several answers to every policy from the log, and hold them against the first days of the launch.
+
+    Args:
+        deliveries, outcomes: `logged_deliveries` and `logged_outcomes`, or None.
+        served, answers: `deliveries` and the `events` that answer them, or None while nothing was answered.
+        outcome_types: the answers.
+        made_at: the last moment that the log knew.
+        days: days of the launch that count.
+        asked: further options of `offpolicy.values.value_all`.
+
+    Returns:
+        A `forecasts` table, as `ledger` makes it.
+    """
+    came = within(served, answers, days=days)
+    when = "" if came is None else f" in the first {days} days"
+    return together(*(
+        ledger(value_all(deliveries, outcomes, outcome_type=name, **asked),
+               observe_all(served, came, deliveries, outcomes, outcome_type=name), metric=f"{name} of a seen slot{when}", made_at=made_at)
+        for name in outcome_types))
+
+
+def score(table: pd.DataFrame) -> pd.DataFrame:
+    """How honest the intervals were, by kind of forecast.
+
+    Returns:
+        estimator, n_forecasts, n_scored, n_inside, inside_share and bias (mean of forecast over outcome, less one).
+    """
+    scored = table[table["observed"].notna()]
+    ratio = scored["forecast"] / scored["observed"].where(scored["observed"] > 0) - 1
+    counts = table.groupby("estimator").agg(n_forecasts=("forecast_id", "size"))
+    inside = scored.assign(ratio=ratio, hit=scored["is_inside"].astype("float64")).groupby("estimator").agg(
+        n_scored=("hit", "size"), n_inside=("hit", "sum"), inside_share=("hit", "mean"), bias=("ratio", "mean"))
+    found = counts.join(inside).reset_index()
+    return found.assign(**{name: found[name].fillna(0).astype("int64") for name in ("n_scored", "n_inside")})
+
+
+def score_sentence(table: pd.DataFrame) -> str:
+    """Say how many of the scored forecasts met what came, and which way the others missed."""
+    scored = table[table["observed"].notna()]
+    if scored.empty:
+        return "No forecast has been scored yet: what was foretold has not come."
+    missed = scored[~scored["is_inside"].astype(bool)]
+    parts = [f"{row.policy}, {row.metric}, was {'over' if row.forecast > row.observed else 'under'}stated by {row.estimator}"
+             for row in missed.itertuples()]
+    told = f"{len(scored) - len(missed)} of {len(scored)} forecasts met what came"
+    return f"{told}; {'; '.join(parts)}." if parts else f"{told}."
 
 
 def _scored(made: pd.DataFrame, observed: pd.DataFrame | None) -> pd.DataFrame:
@@ -172,7 +242,6 @@ def together(*tables: pd.DataFrame) -> pd.DataFrame:
 def made_at(source: Mapping, logged_deliveries: pd.DataFrame | None) -> pd.Timestamp:
     """The last moment that a forecast could know: the source's `as_of`, else the last slot of its log."""
     if source.get("as_of"):
-        moment = pd.Timestamp(source["as_of"])
-    else:
-        moment = pd.Timestamp(0, tz="UTC") if logged_deliveries is None else logged_deliveries["delivered_at"].max()
+        return schema.end_of_day(source["as_of"])
+    moment = pd.Timestamp(0, tz="UTC") if logged_deliveries is None else logged_deliveries["delivered_at"].max()
     return (moment.tz_localize("UTC") if moment.tzinfo is None else moment.tz_convert("UTC")).as_unit("us")

@@ -64,7 +64,7 @@ def check_interference(rule_prices: pd.DataFrame | None, *, is_split: bool | Non
 
 
 def check_support(gate: str, detail: str) -> pd.DataFrame:
-    """Check that the log supports the policy that a decision rests on (see `offpolicy.gate`)."""
+    """Check that the log supports the policy that a decision rests on (see `support.gate` of `offpolicy`)."""
     status = {"usable": "pass", "weak": "warn"}.get(gate, "fail")
     return pd.DataFrame([_row("policy_support", status, np.nan, np.nan, detail)])
 
