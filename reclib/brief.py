@@ -6,6 +6,9 @@ forecasts say; the same record is printed and written as `verdict.json`.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+
 import pandas as pd
 
 from reclib import report
@@ -17,12 +20,14 @@ MEANING = {
     "ROLLBACK": "The new policy does proven harm.",
     "INVALID": "The evidence cannot be read; no number below may be acted on.",
 }
+SHIP_UNGUARDED = "The new policy is proven better; no guardrail was agreed, so nothing watched for harm elsewhere."
 LABELS = {
-    "what": "what", "why": "why", "assumed": "taken for granted", "role": "role", "metric": "metric", "arm": "new policy",
-    "mean_control": "mean, old policy", "mean_arm": "mean, new policy", "lift": "difference", "lift_low": "at least",
-    "lift_high": "at most", "p_value": "p-value", "margin": "agreed margin", "finding": "finding", "rule_id": "rule",
-    "owner": "owner", "reason": "why it is there", "is_binding": "changes slates", "n_removed": "options removed",
-    "cost": "cost tonight", "for_sale": "may be relaxed",
+    "what": "what", "why": "why", "assumed": "taken for granted", "metric": "metric", "arm": "new policy",
+    "counts": "what it counts", "mean_control": "old policy", "mean_arm": "new policy's mean", "change": "difference",
+    "at_least": "at least", "at_most": "at most", "allowed": "agreed margin", "finding": "finding", "rule_id": "rule",
+    "owner": "owner", "reason": "why it is there", "is_binding": "changes what is shown", "n_removed": "options removed",
+    "cost": "cost tonight", "for_sale": "may be relaxed", "policy": "policy", "forecast": "foretold", "low": "at least",
+    "high": "at most", "observed": "came", "observed_low": "came, at least", "observed_high": "came, at most", "agrees": "agrees",
 }
 NEXT_ACTION = {
     "SHIP": "Give the new policy to everyone, and keep a small control group to see whether the gain lasts.",
@@ -32,9 +37,19 @@ NEXT_ACTION = {
 }
 NOTHING_PROVEN = "No effect was read, so nothing is proven for or against the new policy."
 NO_EXPERIMENT = "This source has no finished randomised experiment, so nothing is proven about the effect of the policy."
+ABSENT = {
+    "readout": ("effect of the new policy", "no finished experiment was read", "units"),
+    "rule_prices": ("cost of the rules", "no rule was priced", ""),
+    "policy_values": ("worth of a policy that did not run", "no log says how likely each item was to be shown", "logged_deliveries"),
+    "offline_metrics": ("quality of the ranking", "no ranking was held against what customers did later", ""),
+    "checks": ("health of this run", "nothing was monitored", ""),
+}
+ROLES = {"success": 0, "guardrail": 1, "quality": 2, "exploratory": 3}
+RANGE = ["lift", "lift_low", "lift_high"]
 
 
-def final_verdict(experiment: dict, checks: pd.DataFrame | None, *, source: str = "") -> dict:
+def final_verdict(experiment: dict, checks: pd.DataFrame | None, *, source: str = "", readout: pd.DataFrame | None = None,
+                  meanings: Mapping[str, str] | None = None) -> dict:
     """Combine the verdict of the experiment with the checks of the run: a failed check makes it INVALID.
 
     Args:
@@ -42,6 +57,8 @@ def final_verdict(experiment: dict, checks: pd.DataFrame | None, *, source: str 
             `next_action`), or an empty record where the source has no experiment.
         checks: the `checks` table, or None where nothing was monitored.
         source: name of the source, so that only runs of one source are compared.
+        readout: the `readout` table; without a guardrail in it, none is said to have held.
+        meanings: what each metric counts (see `meanings`), put into the reasons where a metric is named.
 
     Returns:
         The record of `verdict.json`: verdict, meaning, reasons, checks, effect, low, high, money, money_sentence,
@@ -54,7 +71,7 @@ def final_verdict(experiment: dict, checks: pd.DataFrame | None, *, source: str 
     found = record.get("verdict", "HOLD")
     if found not in VERDICTS:
         raise ValueError(f"verdict == {found!r}, must be one of {VERDICTS}.")
-    reasons = list(record.get("reasons", [])) or [NO_EXPERIMENT]
+    reasons = [_explained(each, meanings or {}) for each in record.get("reasons", [])] or [NO_EXPERIMENT]
     failed = _failed(checks)
     if failed:
         found, reasons = "INVALID", failed + reasons
@@ -65,14 +82,49 @@ def final_verdict(experiment: dict, checks: pd.DataFrame | None, *, source: str 
         "source": source, "verdict": found, "reasons": reasons, "next_action": action or NEXT_ACTION[found],
         "checks": [] if checks is None else checks.astype("str").to_dict("records"),
     }
+    is_unguarded = found == "SHIP" and readout is not None and not (readout["role"] == "guardrail").any()
     nothing_read = found == "HOLD" and record["effect"] is None
-    record["meaning"] = NOTHING_PROVEN if nothing_read else MEANING[found]
+    record["meaning"] = SHIP_UNGUARDED if is_unguarded else NOTHING_PROVEN if nothing_read else MEANING[found]
     return record | {"money_sentence": money_sentence(record)}
+
+
+def meanings(source: dict) -> dict[str, str]:
+    """What each metric of the plan counts: its own `about`, else what its kind says."""
+    plan = source.get("experiment") or {}
+    return {str(name): str((entry or {}).get("about") or _of_kind(str(name), entry or {}))
+            for name, entry in (plan.get("metrics") or {}).items()}
+
+
+def _of_kind(name: str, entry: dict) -> str:
+    column = entry.get("column", name)
+    return {
+        "proportion": f"share of customers with {column}", "quantile": f"{column} of a customer, quantile {entry.get('quantile', 0.5)}",
+        "ratio": f"{entry.get('numerator')} for each {entry.get('denominator')}",
+    }.get(entry.get("kind", "mean"), f"{column} a customer")
+
+
+def _explained(reason: str, known: Mapping[str, str]) -> str:
+    """The sentence with what its metric counts in brackets after the name."""
+    for name, about in ((name, about) for name, about in known.items() if name not in about):
+        told, n_found = re.subn(rf"^((?:[^:]+: )?)({re.escape(name)}) ", lambda found: f"{found[1]}{found[2]} ({about}) ", reason)
+        if n_found:
+            return told
+    return reason
 
 
 def headline(verdict: dict) -> str:
     """Say the verdict and what it means."""
     return f"{verdict['verdict']}. {verdict['meaning']}"
+
+
+def compared_sentence(readout: pd.DataFrame | None) -> str:
+    """Say who is called the new policy and who the old one."""
+    if readout is None or readout.empty:
+        return "No two groups of customers were compared."
+    sizes = readout.groupby("arm", sort=True)["n_arm"].max()
+    new = " and ".join(f"{arm!r} ({n:,} customers)" for arm, n in sizes.items())
+    start = "The new policy is" if len(sizes) == 1 else "The new policies are"
+    return f"{start} {new}; the old one, the control, is {readout['control'].iloc[0]!r} ({readout['n_control'].max():,} customers)."
 
 
 def reasons(verdict: dict) -> pd.DataFrame:
@@ -85,69 +137,92 @@ def next_sentence(verdict: dict) -> str:
     return f"Next: {verdict['next_action']}"
 
 
-def scorecard(readout: pd.DataFrame | None) -> pd.DataFrame:
+def scorecard(readout: pd.DataFrame | None, known: Mapping[str, str] | None = None) -> pd.DataFrame:
     """List what every primary metric says, success metrics first.
 
+    Args:
+        readout: the `readout` table, or None.
+        known: what each metric counts.
+
     Returns:
-        One row a metric and arm: role, metric, arm, mean_control, mean_arm, lift, lift_low, lift_high, p_value.
+        One row a metric and arm: the columns of the readout, and besides counts (what the metric counts), finding, label
+        (for figures) and margin (of the relative difference; missing where there is none).
     """
-    wanted = ["role", "metric", "arm", "mean_control", "mean_arm", "lift", "lift_low", "lift_high", "p_value"]
     if readout is None:
-        return pd.DataFrame(columns=wanted)
-    order = {"success": 0, "guardrail": 1, "quality": 2, "exploratory": 3}
-    kept = readout[readout["is_primary"]].assign(place=lambda table: table["role"].map(order))
-    return kept.sort_values(["place", "metric", "arm"])[wanted].reset_index(drop=True)
+        return pd.DataFrame(columns=["role", "metric", "arm", "counts", "mean_control", "mean_arm", *RANGE, "finding", "label", "margin"])
+    kept = readout[readout["is_primary"]].sort_values(["role", "metric", "arm"], key=_in_order).reset_index(drop=True)
+    kept = kept.assign(counts=[(known or {}).get(name, "") for name in kept["metric"]], label=_labels(kept))
+    finding = kept["finding"] if "finding" in kept else kept.apply(_seen, axis=1)
+    return kept.assign(finding=finding, margin=kept["margin"] if "margin" in kept else float("nan"))
 
 
-def differences(scores: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the scorecard that a figure can show, with a `name` that tells arms apart and lifts in per cent."""
+def _in_order(column: pd.Series) -> pd.Series:
+    return column.map(ROLES) if column.name == "role" else column
+
+
+def _labels(table: pd.DataFrame) -> pd.Series:
+    return table["metric"] if table["arm"].nunique() <= 1 else table["metric"] + " in " + table["arm"]
+
+
+def _seen(row: pd.Series) -> str:
+    """Higher or lower, where the readout does not say which of them is better."""
+    return "higher" if row["effect_low"] > 0 else "lower" if row["effect_high"] < 0 else "not shown"
+
+
+def scores_table(scores: pd.DataFrame) -> pd.DataFrame:
+    """The scorecard for people, guardrails left to their own table: relative differences in per cent, findings in words."""
+    shown = scores[scores["role"] != "guardrail"]
+    in_words = {to: [report.percent(value) for value in shown[of]] for of, to in zip(RANGE, ("change", "at_least", "at_most"))}
+    return shown.assign(**in_words)[_columns(shown, ["mean_control", "mean_arm", "change", "at_least", "at_most", "finding"])]
+
+
+def _columns(scores: pd.DataFrame, rest: list[str]) -> list[str]:
+    first = ["metric", "counts"] if (scores["counts"] != "").any() else ["metric"]
+    return first + (["arm"] if scores["arm"].nunique() > 1 else []) + rest
+
+
+def for_figure(scores: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the scorecard that a figure can show, relative numbers in per cent."""
     known = scores.dropna(subset=["lift_low", "lift_high"])
-    names = known["metric"] if known["arm"].nunique() <= 1 else known["metric"] + ", " + known["arm"]
-    lifts = {name: 100 * known[name] for name in ("lift", "lift_low", "lift_high")}
-    return known.assign(name=names, **lifts)
-
-
-def readable(table: pd.DataFrame) -> pd.DataFrame:
-    """The same table for people: relative numbers in per cent, truth values as yes and no."""
-    lifts = [name for name in ("lift", "lift_low", "lift_high", "margin") if name in table]
-    flags = [name for name in table if pd.api.types.is_bool_dtype(table[name])]
-    in_words = {name: [report.percent(value) if pd.notna(value) else "" for value in table[name]] for name in lifts}
-    return table.assign(**in_words, **{name: table[name].map({True: "yes", False: "no"}) for name in flags})
+    return known.assign(**{name: 100 * known[name] for name in (*RANGE, "margin")})
 
 
 def scorecard_sentence(scores: pd.DataFrame) -> str:
-    """Say which metrics differ from the control, and in which direction."""
-    known = scores.dropna(subset=["lift_low", "lift_high"])
-    if known.empty:
+    """Say which metrics the new policy moved, for better or worse, and how many it did not."""
+    if scores.empty:
         return "No metric was compared with a control group."
-    names = differences(known)["name"]
-    up, down = names[known["lift_low"] > 0].tolist(), names[known["lift_high"] < 0].tolist()
-    said = [f"{label}: {', '.join(found)}" for label, found in (("higher", up), ("lower", down)) if found]
-    rest = len(known) - len(up) - len(down)
-    left = f"; {rest} of {len(known)} are not shown to differ" if rest else ""
-    return f"Against the control, {'; '.join(said) if said else 'nothing is shown to differ'}{left}."
+    kinds = scores["finding"].str.split(",").str[0]
+    said = [f"{kind}: {', '.join(scores.loc[kinds == kind, 'label'])}" for kind in ("better", "worse", "higher", "lower") if (kinds == kind).any()]
+    rest = int((~kinds.isin(["better", "worse", "higher", "lower"])).sum())
+    left = f"; {rest} of {len(scores)} are not shown to differ" if rest else ""
+    return f"Against the old policy, {'; '.join(said) if said else 'nothing is shown to differ'}{left}."
+
+
+def guardrails(scores: pd.DataFrame) -> pd.DataFrame:
+    """The guardrails against their margins, each in the unit in which its margin was agreed.
+
+    Returns:
+        One row a guardrail and arm: metric, counts, mean_control, mean_arm, change, at_least, at_most, allowed, finding.
+    """
+    held = scores[scores["role"] == "guardrail"]
+    in_words = pd.DataFrame([_in_own_unit(row) for row in held.to_dict("records")], index=held.index,
+                            columns=["change", "at_least", "at_most", "allowed"])
+    return held.drop(columns=[name for name in in_words if name in held]).join(in_words)[
+        _columns(held, ["mean_control", "mean_arm", *in_words, "finding"])].reset_index(drop=True)
+
+
+def _in_own_unit(row: dict) -> list[str]:
+    if row.get("is_margin_absolute"):
+        return [report.number(row[name]) for name in ("effect", "effect_low", "effect_high", "margin_effect")]
+    return [report.percent(row[name]) for name in (*RANGE, "margin")]
 
 
 def guardrail_sentence(held: pd.DataFrame) -> str:
     """Say which guardrails held, which gave way, and which are still open."""
     if held.empty:
         return "No guardrail was agreed for this source."
-    if "finding" not in held:
-        return f"{len(held)} guardrails were watched."
     parts = [f"{finding}: {', '.join(group['metric'])}" for finding, group in held.groupby("finding", sort=True)]
-    return f"Of {len(held)} guardrails: {'; '.join(parts)}."
-
-
-def absent(tables: dict[str, pd.DataFrame | None]) -> dict[str, str]:
-    """Say of each table that this run lacks what cannot be known without it."""
-    meaning = {
-        "readout": "no finished experiment was read, so no effect is proven",
-        "rule_prices": "no rule was priced, so their cost is not known",
-        "policy_values": "no log with known probabilities, so no policy was valued from it",
-        "offline_metrics": "no ranking was evaluated on held-out behaviour",
-        "checks": "nothing was monitored",
-    }
-    return {name: why for name, why in meaning.items() if tables.get(name) is None}
+    return f"Of {len(held)} guardrails, {'; '.join(parts)}."
 
 
 def assumptions(source: dict) -> pd.DataFrame:
@@ -155,35 +230,41 @@ def assumptions(source: dict) -> pd.DataFrame:
     return pd.DataFrame({"assumed": list(source.get("assumptions") or ["Nothing beyond the data."])})
 
 
-def guardrails(readout: pd.DataFrame | None) -> pd.DataFrame:
-    """List the guardrails against their margins.
+def not_measurable(tables: Mapping[str, pd.DataFrame | None], source: dict) -> pd.DataFrame:
+    """List what this run cannot say: what it has no table for, with the source's own reason, and metrics without a number.
 
-    Returns:
-        One row a guardrail and arm: metric, arm, mean_control, mean_arm, lift, lift_low, lift_high and, where the
-        readout has them, margin and finding.
+    Args:
+        tables: the tables of the run by name, None where it has none.
+        source: facts of the source; `lacks` says why something is not there.
     """
-    wanted = ["metric", "arm", "mean_control", "mean_arm", "lift", "lift_low", "lift_high", "margin", "finding"]
-    if readout is None:
-        return pd.DataFrame(columns=wanted[:7])
-    held = readout[(readout["role"] == "guardrail") & readout["is_primary"]]
-    return held[[name for name in wanted if name in held]].reset_index(drop=True)
-
-
-def not_measurable(readout: pd.DataFrame | None, skipped: dict[str, str]) -> pd.DataFrame:
-    """List what this run cannot say: metrics without a number, and notebooks that the source cannot feed."""
-    rows = [(name, reason) for name, reason in sorted(skipped.items())]
+    lacks = source.get("lacks") or {}
+    rows = [(what, lacks.get(cause) or f"{why[:1].upper()}{why[1:]}.") for name, (what, why, cause) in ABSENT.items() if _is_empty(tables.get(name))]
+    readout = tables.get("readout")
     if readout is not None:
         empty = readout[readout["effect"].isna() & readout["is_primary"]]
-        reason = empty["reason"] if "reason" in empty else pd.Series("no number could be computed", index=empty.index)
-        rows += list(zip(empty["metric"] + " in " + empty["arm"], reason.fillna("no number could be computed")))
+        reason = empty["reason"] if "reason" in empty else pd.Series(index=empty.index, dtype="str")
+        rows += list(zip(empty["metric"] + " in " + empty["arm"], reason.fillna("No number could be computed.")))
     return pd.DataFrame(rows, columns=["what", "why"])
+
+
+def _is_empty(table: pd.DataFrame | None) -> bool:
+    return table is None or table.empty
+
+
+def health_sentence(checks: pd.DataFrame | None) -> str:
+    """Say how many checks of this run passed, and name the others."""
+    if checks is None or checks.empty:
+        return "Nothing was monitored in this run."
+    named = {status: checks.loc[checks["status"] == status, "check_id"].astype("str").tolist() for status in ("fail", "warn")}
+    others = [f"{word}: {', '.join(named[status])}" for status, word in (("fail", "failed"), ("warn", "to look at")) if named[status]]
+    return f"{int((checks['status'] == 'pass').sum())} of {len(checks)} checks of data and slates pass{''.join('; ' + each for each in others)}."
 
 
 def price_list(rule_prices: pd.DataFrame | None, rules: pd.DataFrame | None, *, policy: str) -> pd.DataFrame:
     """List what each rule costs, dearest first, with its owner.
 
     Returns:
-        One row a rule: rule_id, owner, reason, is_binding, n_removed, cost (value that lifting the rule alone would
+        One row a rule: rule_id, owner, reason, is_binding (yes or no), n_removed, cost (value that lifting the rule alone would
         add), for_sale ("no" for legal and safety rules, whatever they cost).
     """
     columns = ["rule_id", "owner", "reason", "is_binding", "n_removed", "cost", "for_sale"]
@@ -194,38 +275,59 @@ def price_list(rule_prices: pd.DataFrame | None, rules: pd.DataFrame | None, *, 
     is_kept = priced["kind"].isin(["safety", "policy", "eligibility"])
     if "is_for_sale" in priced:
         is_kept = ~priced["is_for_sale"].astype(bool)
-    priced = priced.assign(cost=priced["drop_one_value"], for_sale=is_kept.map({True: "no", False: "yes"}))
+    yes = {True: "yes", False: "no"}
+    priced = priced.assign(cost=priced["drop_one_value"], for_sale=(~is_kept).map(yes), is_binding=priced["is_binding"].map(yes))
     return priced.sort_values(["cost", "rule_id"], ascending=[False, True])[columns].reset_index(drop=True)
+
+
+def unit_of(rule_prices: pd.DataFrame | None, *, policy: str, otherwise: str) -> str:
+    """The unit in which most rules of a policy are priced."""
+    own = pd.Series(dtype="str") if rule_prices is None else rule_prices.loc[rule_prices["policy"] == policy, "unit"].dropna()
+    return otherwise if own.empty else str(own.mode().iloc[0])
 
 
 def price_sentence(prices: pd.DataFrame, *, unit: str) -> str:
     """Say which rule that may be relaxed costs most, or that none costs anything."""
     if prices.empty:
         return "No rule was priced."
-    sold = prices[(prices["for_sale"] == "yes") & (prices["cost"] > 0)]
-    kept = prices.loc[prices["for_sale"] == "no", "cost"].clip(lower=0).sum()
-    held = f" Legal, safety and policy rules cost {kept:,.2f} {unit}, and are not for sale." if kept > 0 else ""
-    if sold.empty:
-        return f"No rule that could be relaxed costs anything tonight.{held}"
-    first = sold.iloc[0]
-    return (f"The dearest rule that may be relaxed is {first['rule_id']!r}: without it, tonight's slates would be worth "
-            f"{first['cost']:,.2f} {unit} more.{held}")
+    dear = prices[prices["cost"] > 0]
+    sold, kept = (dear[dear["for_sale"] == word].head(1).to_dict("records") for word in ("yes", "no"))
+    told = "No rule that may be relaxed costs anything tonight."
+    if sold:
+        told = (f"The dearest rule that may be relaxed is {_named(sold[0])}: without it, tonight's slates would be worth "
+                f"{sold[0]['cost']:,.2f} {unit} more.")
+    if kept:
+        told += f" Not for sale, whatever it costs: {_named(kept[0])}, {kept[0]['cost']:,.2f} {unit}."
+    return told
 
 
-def forecast_sentence(forecasts: pd.DataFrame | None) -> str:
+def _named(rule: dict) -> str:
+    return f"{rule['rule_id']} ({str(rule['reason']).rstrip('.')})"
+
+
+def forecasts(table: pd.DataFrame | None) -> pd.DataFrame:
+    """Forecasts beside what came; `agrees` is yes where the two intervals overlap."""
+    columns = ["policy", "metric", "forecast", "low", "high", "observed", "observed_low", "observed_high", "agrees"]
+    if table is None or table.empty:
+        return pd.DataFrame(columns=columns)
+    low, high = table["observed_low"].fillna(table["observed"]), table["observed_high"].fillna(table["observed"])
+    overlaps = ((high >= table["low"]) & (low <= table["high"])).map({True: "yes", False: "no"})
+    open_ones = overlaps.where(table["low"].notna() & table["high"].notna(), "had no interval")
+    return table.assign(agrees=open_ones.where(table["observed"].notna(), "not yet known"))[columns]
+
+
+def forecast_sentence(shown: pd.DataFrame) -> str:
     """Say how many forecasts have met their outcome, and how many of those intervals held it."""
-    if forecasts is None or forecasts.empty:
+    if shown.empty:
         return "No forecast was made before this run, so none can be scored."
-    known = forecasts[forecasts["observed"].notna()]
-    if known.empty:
-        return f"{len(forecasts)} forecasts wait for their outcome."
-    is_bounded = known["low"].notna() & known["high"].notna()
-    unsure = f"; {int((~is_bounded).sum())} had no interval to be judged by" if not is_bounded.all() else ""
-    known = known[is_bounded]
-    inside = ((known["observed_high"].fillna(known["observed"]) >= known["low"])
-              & (known["observed_low"].fillna(known["observed"]) <= known["high"]))
-    return (f"{int(inside.sum())} of {len(known)} forecasts agree with what came "
-            f"(their interval and that of the outcome overlap){unsure}.")
+    n = shown["agrees"].value_counts()
+    judged = n.get("yes", 0) + n.get("no", 0)
+    rest = [f"{n[word]} {words}" for word, words in (("had no interval", "had no interval to be judged by"),
+                                                     ("not yet known", "wait for their outcome")) if word in n]
+    if not judged:
+        return f"Of {len(shown)} forecasts, {' and '.join(rest)}."
+    tail = "".join(f"; {each}" for each in rest)
+    return f"{n.get('yes', 0)} of {judged} forecasts agree with what came (their interval and that of the outcome overlap){tail}."
 
 
 def money_sentence(verdict: dict) -> str:
@@ -234,22 +336,25 @@ def money_sentence(verdict: dict) -> str:
     if verdict["verdict"] == "INVALID":
         return "Money is not shown: the evidence cannot be read."
     if not isinstance(money, dict) or money.get("amount") is None:
-        return "No money can be put on this decision: no success metric is in money."
-    return (f"Best guess {money['amount']:,.2f} {money.get('currency') or ''} for the {money.get('n_customers', 0):,} "
-            f"customers of the experiment, between {money['low']:,.2f} and {money['high']:,.2f} "
-            f"with {100 * money.get('confidence', 0.95):.0f} % confidence.").replace("  ", " ")
+        why = "no effect was read" if verdict.get("effect") is None else "no success metric is in money"
+        return f"No money can be put on this decision: {why}."
+    metric, unit, (low, high) = money.get("metric", "the outcome"), money.get("currency") or "", sorted((money["low"], money["high"]))
+    return (f"Had all {money.get('n_customers', 0):,} customers of the experiment got {money.get('arm', 'the new policy')!r} for as long as it ran, "
+            f"{metric} would be {money['amount']:+,.2f} {unit} against the old policy: that is the best guess, and between {low:+,.2f} and "
+            f"{high:+,.2f} {unit} hold with {100 * money.get('confidence', 0.95):.0f} % confidence.").replace("  ", " ")
 
 
 def change_sentence(verdict: dict, before: dict) -> str:
-    """Say what moved against the last published run, if that run was of the same source."""
-    if not before or before.get("source") != verdict.get("source"):
-        return "The last published run was not of this source: there is nothing to compare this one with."
+    """Say what moved against the last published run of the same source."""
+    if not before:
+        return "No run of this source was published before: there is nothing to compare this one with."
+    moved = [f"the {name} moved from {report.number(before[name])} to {report.number(verdict[name])}"
+             for name in ("effect", "low", "high") if before.get(name) is not None and verdict.get(name) is not None
+             and before[name] != verdict[name]]
+    tail = f"; {', '.join(moved)}" if moved else ", and so are its figures"
     if verdict["verdict"] != before.get("verdict"):
-        return f"The verdict moved from {before.get('verdict')} to {verdict['verdict']}."
-    old, new = before.get("effect"), verdict.get("effect")
-    if old is None or new is None:
-        return f"The verdict is {verdict['verdict']}, as in the run before."
-    return f"The verdict is {verdict['verdict']}, as in the run before; the effect moved from {old:,.3g} to {new:,.3g}."
+        return f"The verdict moved from {before.get('verdict')} to {verdict['verdict']}{tail if moved else ''}."
+    return f"The verdict is {verdict['verdict']}, as in the run before{tail}."
 
 
 def _failed(checks: pd.DataFrame | None) -> list[str]:

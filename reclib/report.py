@@ -17,19 +17,22 @@ def takeaway(sentence: str) -> None:
     display(Markdown(f"**{sentence}**"), metadata={TAKEAWAY: True})
 
 
-def show(frame: pd.DataFrame, *, rows: int = N_ROWS, digits: int = 3, labels: dict[str, str] | None = None) -> None:
+def show(frame: pd.DataFrame, *, rows: int = N_ROWS, digits: int = 3, labels: dict[str, str] | None = None,
+         empty: str = "Nothing to list.") -> None:
     """Show the first rows of a table, rounded, without its index; say how many rows are left out.
 
     Args:
-        frame: the table; an empty one is shown as a sentence.
+        frame: the table.
         rows: rows shown at most.
         digits: decimals of numbers that are not whole.
         labels: words for people in place of column names.
+        empty: what is said of a table without rows; an empty text says nothing.
     """
     from IPython.display import HTML, Markdown, display
 
     if frame.empty:
-        display(Markdown("Nothing to list."))
+        if empty:
+            display(Markdown(empty))
         return
     shown = pd.DataFrame({name: _cells(frame[name].head(rows), digits) for name in frame.columns})
     shown = shown.rename(columns=labels or {})

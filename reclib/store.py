@@ -19,7 +19,6 @@ from reclib import schema
 
 LAB = "lab"
 LATEST = "latest"
-PUBLISHED = "latest_published"
 _PROJECT = Path(__file__).resolve().parent.parent
 
 
@@ -34,9 +33,7 @@ def reports() -> Path:
 
 
 def folder(run: str = LATEST) -> Path:
-    """The folder of a run; `latest` is the run being made, else the last one published (`latest_published`)."""
-    if run == PUBLISHED:
-        return reports() / LATEST
+    """The folder of a run; `latest` is the run being made, else the last one published."""
     if run == LATEST:
         run = os.environ.get("RECLIB_RUN") or LATEST
     if not run or Path(run).name != run:
@@ -106,6 +103,17 @@ def read_facts(name: str, *, run: str = LATEST) -> dict:
     """Read a record of facts of a run, or an empty one where there is none."""
     path = next((path for path in _facts_paths(name, run) if path.exists()), None)
     return json.loads(path.read_text()) if path else {}
+
+
+def facts_before(name: str, *, source: str, run: str = LATEST) -> dict:
+    """Read a record of facts of the last published run of a source before this one; an empty one where there is none."""
+    own, found = folder(run).resolve(), []
+    for path in reports().glob("*/run.json"):
+        record = json.loads(path.read_text())
+        is_other = not path.parent.is_symlink() and path.parent != own
+        if is_other and record.get("status") == "published" and record.get("source", {}).get("name") == source:
+            found.append((record["started_at"], path.parent.name))
+    return read_facts(name, run=max(found)[1]) if found else {}
 
 
 def write_facts(name: str, facts: dict) -> str:

@@ -1,12 +1,17 @@
 """The brief repeats what the layers found, and lets a failed check overrule it."""
 
+import html
+
 import pandas as pd
 import pytest
+from conftest import HARD_TITLES
 
-from reclib import brief
+from reclib import brief, plots, report
+from reclib.workflow import publish
 
 SHIP = {"verdict": "SHIP", "reasons": ["revenue is higher."], "effect": 1.5, "low": 0.5, "high": 2.5,
-        "money": {"amount": 150.0, "low": 50.0, "high": 250.0, "currency": "EUR", "n_customers": 100}}
+        "money": {"amount": 150.0, "low": 50.0, "high": 250.0, "currency": "EUR", "n_customers": 100,
+                  "metric": "contribution", "arm": "value"}}
 
 
 def _checks(*statuses: str) -> pd.DataFrame:
@@ -41,8 +46,13 @@ def test_an_unknown_verdict_is_refused():
 
 def test_money_is_said_with_its_interval():
     sentence = brief.money_sentence(brief.final_verdict(SHIP, None))
-    assert sentence == ("Best guess 150.00 EUR for the 100 customers of the experiment, "
-                        "between 50.00 and 250.00 with 95 % confidence.")
+    assert sentence == ("Had all 100 customers of the experiment got 'value' for as long as it ran, contribution would be +150.00 EUR "
+                        "against the old policy: that is the best guess, and between +50.00 and +250.00 EUR hold with 95 % confidence.")
+
+
+def test_money_that_cannot_be_named_says_why():
+    assert brief.money_sentence(brief.final_verdict({}, None)).endswith("no effect was read.")
+    assert brief.money_sentence(brief.final_verdict(SHIP | {"money": None}, None)).endswith("no success metric is in money.")
 
 
 def test_rules_are_listed_dearest_first_and_legal_ones_are_not_for_sale():
@@ -52,24 +62,119 @@ def test_rules_are_listed_dearest_first_and_legal_ones_are_not_for_sale():
     table = brief.price_list(prices, rules, policy="value")
     assert table[["rule_id", "cost", "for_sale"]].values.tolist() == [["age", 9.0, "no"], ["quota", 2.5, "yes"]]
     sentence = brief.price_sentence(table, unit="EUR")
-    assert "'quota'" in sentence and "2.50 EUR more" in sentence and "cost 9.00 EUR, and are not for sale" in sentence
+    assert sentence == ("The dearest rule that may be relaxed is quota (variety): without it, tonight's slates would be worth 2.50 EUR "
+                        "more. Not for sale, whatever it costs: age (law), 9.00 EUR.")
+    assert brief.price_sentence(table[table["for_sale"] == "no"], unit="EUR").startswith("No rule that may be relaxed costs anything")
 
 
 def test_a_forecast_is_scored_by_overlap():
-    forecasts = pd.DataFrame({"low": [1.0, 1.0, 1.0], "high": [2.0, 2.0, 2.0], "observed": [1.5, 5.0, None],
-                              "observed_low": [1.4, 4.0, None], "observed_high": [1.6, 6.0, None]})
-    assert brief.forecast_sentence(forecasts).startswith("1 of 2 forecasts agree")
+    table = pd.DataFrame({"policy": "p", "metric": "m", "forecast": 1.5, "low": [1.0, 1.0, 1.0, None], "high": [2.0, 2.0, 2.0, None],
+                          "observed": [1.5, 5.0, None, 1.0], "observed_low": [1.4, 4.0, None, None], "observed_high": [1.6, 6.0, None, None]})
+    shown = brief.forecasts(table)
+    assert shown["agrees"].tolist() == ["yes", "no", "not yet known", "had no interval"]
+    assert brief.forecast_sentence(shown) == (
+        "1 of 2 forecasts agree with what came (their interval and that of the outcome overlap); 1 had no interval to be judged by; "
+        "1 wait for their outcome.")
+    assert brief.forecast_sentence(shown.iloc[2:]) == "Of 2 forecasts, 1 had no interval to be judged by and 1 wait for their outcome."
 
 
-def test_the_scorecard_names_what_moved():
-    scores = pd.DataFrame({"metric": ["revenue", "clicks", "aov"], "arm": "value", "lift": 0.0, "lift_low": [0.1, -0.3, -0.1],
-                           "lift_high": [0.2, -0.1, 0.1]})
-    assert brief.scorecard_sentence(scores) == (
-        "Against the control, higher: revenue; lower: clicks; 1 of 3 are not shown to differ.")
+@pytest.fixture
+def readout() -> pd.DataFrame:
+    """A gain in revenue, a guardrail with an absolute margin, one with a relative one, and a metric that lies open."""
+    return pd.DataFrame({
+        "metric": ["revenue", "clicks", "returns", "opted_out"], "arm": "value", "role": ["success", "quality", "guardrail", "guardrail"],
+        "control": "popular", "n_arm": 60, "n_control": 40, "is_primary": True, "mean_control": [10.0, 1.0, 0.2, 0.1], "mean_arm": [12.0, 1.0, 0.19, 0.1],
+        "effect": [2.0, 0.0, -0.01, 0.0], "effect_low": [1.0, -0.1, -0.02, -0.02], "effect_high": [3.0, 0.1, 0.01, 0.02],
+        "lift": [0.2, 0.0, -0.05, 0.0], "lift_low": [0.1, -0.1, -0.1, -0.2], "lift_high": [0.3, 0.1, 0.05, 0.2],
+        "margin": [None, None, 0.15, 0.4], "margin_effect": [None, None, 0.03, 0.04], "is_margin_absolute": [False, False, True, False],
+        "finding": ["better", "not shown", "within margin", "margin not shown"]})
 
 
-def test_a_changed_verdict_is_said():
+def test_the_scorecard_names_what_moved_and_what_each_metric_counts(readout):
+    scores = brief.scorecard(readout, {"revenue": "money paid"})
+    assert scores["metric"].tolist() == ["revenue", "opted_out", "returns", "clicks"]
+    assert scores["counts"].tolist() == ["money paid", "", "", ""]
+    assert brief.scorecard_sentence(scores) == "Against the old policy, better: revenue; 3 of 4 are not shown to differ."
+    assert brief.scores_table(scores)["at_least"].tolist() == ["10.0 %", "-10.0 %"]
+
+
+def test_a_guardrail_stands_in_the_unit_of_its_margin(readout):
+    held = brief.guardrails(brief.scorecard(readout))
+    assert held[["metric", "change", "at_most", "allowed"]].values.tolist() == [
+        ["opted_out", "0.0 %", "20.0 %", "40.0 %"], ["returns", "-0.01", "0.01", "0.03"]]
+    assert brief.guardrail_sentence(held) == "Of 2 guardrails, margin not shown: opted_out; within margin: returns."
+
+
+def test_a_readout_of_bare_columns_is_told_by_its_intervals(readout):
+    scores = brief.scorecard(readout.drop(columns=["finding", "margin", "margin_effect", "is_margin_absolute"]))
+    assert brief.scorecard_sentence(scores) == "Against the old policy, higher: revenue; 3 of 4 are not shown to differ."
+
+
+def test_two_arms_are_told_apart(readout):
+    both = pd.concat([readout, readout.assign(arm="bold", finding="worse")])
+    assert "worse: revenue in bold, opted_out in bold, returns in bold, clicks in bold" in brief.scorecard_sentence(brief.scorecard(both))
+    assert brief.compared_sentence(both) == (
+        "The new policies are 'bold' (60 customers) and 'value' (60 customers); the old one, the control, is 'popular' (40 customers).")
+
+
+def test_without_a_guardrail_none_is_said_to_have_held(readout):
+    bare = readout[readout["role"] != "guardrail"]
+    assert brief.final_verdict(SHIP, None, readout=readout)["meaning"] == brief.MEANING["SHIP"]
+    assert brief.final_verdict(SHIP, None, readout=bare)["meaning"] == brief.SHIP_UNGUARDED
+
+
+def test_a_reason_says_what_its_metric_counts():
+    plan = {"metrics": {"revenue": {"about": "money paid"}, "clicks": {"kind": "mean"}, "ctr": {"kind": "ratio", "numerator": "clicks", "denominator": "views"}}}
+    known = brief.meanings({"experiment": plan})
+    assert known == {"revenue": "money paid", "clicks": "clicks a customer", "ctr": "clicks for each views"}
+    told = brief.final_verdict(SHIP | {"reasons": ["revenue is higher.", "bold: revenue is lower.", "clicks is open."]}, None, meanings=known)
+    assert told["reasons"] == ["revenue (money paid) is higher.", "bold: revenue (money paid) is lower.", "clicks is open."]
+
+
+def test_what_could_not_be_measured_is_told_in_the_words_of_the_source(readout):
+    tables = dict.fromkeys(brief.ABSENT) | {"readout": readout.assign(effect=[2.0, None, -0.01, 0.0])}
+    rows = brief.not_measurable(tables, {"lacks": {"logged_deliveries": "Nothing was logged."}}).set_index("what")["why"]
+    assert rows["worth of a policy that did not run"] == "Nothing was logged."
+    assert rows["cost of the rules"] == "No rule was priced."
+    assert rows["clicks in value"] == "No number could be computed."
+    assert "effect of the new policy" not in rows
+
+
+def test_checks_are_counted_and_named():
+    assert brief.health_sentence(_checks("pass", "warn", "fail")) == "1 of 3 checks of data and slates pass; failed: check_2; to look at: check_1."
+    assert brief.health_sentence(None) == "Nothing was monitored in this run."
+
+
+def test_a_changed_verdict_is_said_with_its_figures():
     verdict = brief.final_verdict(SHIP, None, source="shop")
-    before = {"verdict": "HOLD", "source": "shop"}
-    assert brief.change_sentence(verdict, before) == "The verdict moved from HOLD to SHIP."
-    assert "not of this source" in brief.change_sentence(verdict, {"verdict": "HOLD", "source": "another"})
+    assert brief.change_sentence(verdict, verdict | {"verdict": "HOLD"}) == "The verdict moved from HOLD to SHIP."
+    assert brief.change_sentence(verdict, verdict | {"effect": 1.0}) == (
+        "The verdict is SHIP, as in the run before; the effect moved from 1 to 1.5.")
+    assert brief.change_sentence(verdict, verdict) == "The verdict is SHIP, as in the run before, and so are its figures."
+    assert brief.change_sentence(verdict, {}).startswith("No run of this source was published before")
+
+
+def test_hard_names_stay_text_in_the_brief(readout, monkeypatch):
+    shown: list = []
+    monkeypatch.setattr("IPython.display.display", lambda output, **_: shown.append(output))
+    hard = readout.assign(metric=HARD_TITLES[:4], arm="costs $5 or $6 😀")
+    scores = brief.scorecard(hard, dict.fromkeys(HARD_TITLES, "مرحبا " + "x" * 300))
+    report.show(brief.scores_table(scores), labels=brief.LABELS)
+    report.show(brief.guardrails(scores), labels=brief.LABELS)
+    plots.show(plots.forest(brief.for_figure(scores), title="$5 & $6", x="%"), alt=brief.scorecard_sentence(scores))
+    report.takeaway(brief.scorecard_sentence(scores))
+    assert "&lt;b&gt;bold" in shown[0]["text/html"] and "<script>" not in shown[1]["text/html"]
+    assert shown[2]["image/png"].startswith(b"\x89PNG")
+
+
+def test_every_figure_of_the_brief_is_that_of_the_verdict(default_run):
+    verdict = publish.read_json(default_run / "verdict.json")
+    page = html.unescape((default_run / "09_brief.html").read_text()).replace("\u00a0", " ")
+    assert f"{verdict['verdict']}. {verdict['meaning']}" in page
+    assert verdict["money_sentence"] in page and f"Next: {verdict['next_action']}" in page
+    for reason in verdict["reasons"]:
+        assert reason in page
+    money = verdict["money"] or {}
+    assert [f"{money[name]:+,.2f}" in verdict["money_sentence"] for name in ("amount", "low", "high") if name in money] in ([True] * 3, [])
+    status = [check["status"] for check in verdict["checks"]]
+    assert f"{status.count('pass')} of {len(status)} checks" in page
