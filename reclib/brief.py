@@ -105,10 +105,10 @@ def _of_kind(name: str, entry: dict) -> str:
 
 def _explained(reason: str, known: Mapping[str, str]) -> str:
     """The sentence with what its metric counts in brackets after the name."""
-    for name, about in ((name, about) for name, about in known.items() if name not in about):
-        told, n_found = re.subn(rf"^((?:[^:]+: )?)({re.escape(name)}) ", lambda found: f"{found[1]}{found[2]} ({about}) ", reason)
-        if n_found:
-            return told
+    for name, about in known.items():
+        start = re.match(rf"(?:[^:]+: )?{re.escape(name)}(?= )", reason)
+        if start and name not in about:
+            return f"{start[0]} ({about}){reason[start.end():]}"
     return reason
 
 
