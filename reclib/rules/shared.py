@@ -11,11 +11,12 @@ from reclib.rules.kinds import Budget, Diversity, MarginFloor, MinExposure, Rule
 from reclib.rules.pairs import World, level
 
 
-def members(world: World, condition: object) -> np.ndarray:
-    """Items for which a condition on item fields is known to hold."""
+def members(world: World, condition: object, *, on_missing: str = "allow") -> np.ndarray:
+    """Items for which a condition on item fields holds; where that is not known, `block` counts them in."""
     if condition is None:
         return np.ones(len(world.items), dtype=bool)
-    return hold(condition, lambda name: _item_level(world, name)).is_true
+    held = hold(condition, lambda name: _item_level(world, name))
+    return ~held.is_false if on_missing == "block" else held.is_true
 
 
 def groups(world: World, name: str) -> np.ndarray:
@@ -47,7 +48,7 @@ def capacity(world: World, rules: list[Rule]) -> np.ndarray:
 def quota_of(world: World, rule: Rule) -> allocation.Quota | None:
     """The quota that a rule sets within a slate, or None where it sets none."""
     if isinstance(rule, SlateQuota):
-        group = np.where(members(world, rule.when), groups(world, rule.field), -1)
+        group = np.where(members(world, rule.when, on_missing=rule.on_missing), groups(world, rule.field), -1)
         return allocation.Quota(rule.id, group, rule.max)
     if isinstance(rule, Diversity) and rule.method == "max_similar":
         codes = pd.DataFrame({name: groups(world, name) for name in rule.fields})
@@ -76,7 +77,7 @@ def row_of(world: World, rule: Rule, n_slots: int) -> allocation.Row | None:
 
 def _cost(world: World, rule: Budget) -> np.ndarray:
     """What each item costs; a missing cost counts as the dearest known one where missing data blocks, else as nothing."""
-    is_member = members(world, rule.when)
+    is_member = members(world, rule.when, on_missing=rule.on_missing)
     if rule.cost is None:
         return np.where(is_member, rule.times, 0.0)
     cost = _item_level(world, rule.cost).astype("float64")
