@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from reclib import schema
-from reclib.experiments import page, readout, segments, srm, stats, trust, verdict
+from reclib.experiments import engine, page, readout, segments, srm, stats, trust, verdict
 from reclib.experiments.plan import PlanError, parse
 
 PLAN = {
@@ -260,14 +260,28 @@ def test_row_order_changes_nothing(units):
 
 
 def test_a_file_gives_the_same_readout_as_a_frame(units, tmp_path):
-    units = units.assign(visits=1 + units["customer_id"] % 3, revenue=units["revenue"].where(units["customer_id"] % 7 > 0))
+    units = units.assign(visits=1 + units["customer_id"] % 3, revenue=units["revenue"].where(units["customer_id"] % 7 > 0), text="1")
+    units = pd.concat([units, units.head(900).assign(experiment_id="other"), units.head(90).assign(arm="pilot", customer_id=-1 - units.index[:90])])
     units.to_parquet(tmp_path / "units.parquet")
     plan = parse(PLAN | {"covariates": ["pre_revenue"], "metrics": PLAN["metrics"] | {
         "capped": {"role": "exploratory", "column": "revenue", "winsorise": 0.95},
+        "late": {"role": "exploratory", "kind": "quantile", "column": "revenue", "quantile": 0.9},
+        "text": {"role": "exploratory"}, "absent": {"role": "exploratory"}, "no_share": {"role": "exploratory", "kind": "proportion", "column": "visits"},
         "share": {"role": "exploratory", "kind": "ratio", "numerator": "revenue", "denominator": "visits"}}})
     rows = readout.readout(units, plan).query("method != 'uncapped'").reset_index(drop=True)
-    engine = readout.readout(tmp_path / "units.parquet", plan)
-    pd.testing.assert_frame_equal(rows, engine[rows.columns], check_exact=False, rtol=1e-8, check_dtype=False)
+    file = readout.readout(tmp_path / "units.parquet", plan)
+    assert rows["finding"].tolist() == file["finding"].tolist() and (rows["finding"] == "refused").sum() == 3
+    pd.testing.assert_frame_equal(rows.drop(columns="reason"), file[rows.columns].drop(columns="reason"), check_exact=False, rtol=1e-8, check_dtype=False)
+
+
+@pytest.mark.parametrize("change", [
+    lambda units: units, lambda units: pd.concat([units, units.head(2)]), lambda units: pd.concat([units, units.head(1).assign(arm="new")]),
+    lambda units: units.assign(arm=units["arm"].mask(units["customer_id"] < 3)), lambda units: units.drop(columns="customer_id"),
+])
+def test_a_file_is_blocked_for_the_reason_of_a_frame(units, change, tmp_path):
+    change(units).to_parquet(tmp_path / "units.parquet")
+    plan = parse(PLAN)
+    assert engine.blocking_reason(tmp_path / "units.parquet", plan) == readout.blocking_reason(change(units), plan)
 
 
 def test_moments_of_parts_are_those_of_the_whole():

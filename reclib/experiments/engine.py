@@ -7,17 +7,19 @@ small numbers are as fast as the engine can be and lose no digits. Equal sums ar
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from reclib.experiments.plan import Metric, Plan
-from reclib.experiments.stats import MetricStats, Moments
+from reclib.experiments.stats import MetricStats, Moments, q_ranks, quantile_variance
 
 if TYPE_CHECKING:
     import duckdb
+
+TEXT = "VARCHAR"
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,8 @@ def from_parquet(path: str | Path, plan: Plan, *, threads: int | None = None) ->
     """Compute in the data engine what `stats.statistics` computes from a frame.
 
     Args:
-        path: Parquet file with the columns of `units`, of one experiment.
-        plan: its plan; a quantile needs rows, so its entry has a reason instead of numbers.
+        path: Parquet file with the columns of `units`; rows of other experiments and arms are left out.
+        plan: its plan.
         threads: threads of the engine, all by default.
 
     Returns:
@@ -57,16 +59,16 @@ def from_parquet(path: str | Path, plan: Plan, *, threads: int | None = None) ->
     with connect() as engine:
         if threads:
             engine.execute(f"SET threads = {int(threads)}")
+        kinds = _open(engine, path, plan)
 
-        def ask(expressions: list[str], *, by_arm: bool = False) -> list[tuple]:
+        def ask(expressions: list[str], *, by_arm: bool = False) -> list[dict]:
             unique = list(dict.fromkeys(expressions))
-            head = f"CAST(arm AS VARCHAR) AS arm, {', '.join(unique)}" if by_arm else ", ".join(unique)
-            tail = " GROUP BY 1" if by_arm else ""
-            rows = engine.execute(f"SELECT {head} FROM read_parquet(?){tail}", [str(path)]).fetchall()
-            return [dict(zip((["arm"] if by_arm else []) + unique, row)) for row in rows]
+            head, tail = ("CAST(arm AS VARCHAR) AS arm, ", " GROUP BY 1") if by_arm else ("", "")
+            inside = ", ".join(_literal(arm) for arm in arms)
+            rows = engine.execute(f"SELECT {head}{', '.join(unique)} FROM units WHERE CAST(arm AS VARCHAR) IN ({inside}){tail}")
+            return [dict(zip((["arm"] if by_arm else []) + unique, row)) for row in rows.fetchall()]
 
-        known = {row[0] for row in engine.execute("DESCRIBE SELECT * FROM read_parquet(?)", [str(path)]).fetchall()}
-        return _read(ask, plan, arms, known)
+        return _read(ask, plan, arms, kinds)
 
 
 def blocking_reason(path: str | Path, plan: Plan) -> str:
@@ -74,17 +76,35 @@ def blocking_reason(path: str | Path, plan: Plan) -> str:
     if not plan.is_randomised:
         return "the arms were not drawn by lot, so a difference between them is not an effect"
     with connect() as engine:
-        n, n_arm, n_customers = engine.execute(
-            "SELECT count(*), count(arm), count(DISTINCT customer_id) FROM read_parquet(?)", [str(path)]).fetchall()[0]
-    if n_arm < n:
-        return f"{n - n_arm:,} customers have no arm"
-    return "" if n_customers == n else f"{n - n_customers:,} rows repeat a customer; there must be one row a customer"
+        kinds = _open(engine, path, plan)
+        one = "count(DISTINCT customer_id)" if "customer_id" in kinds else "count(*)"
+        n, n_arm, n_customers = engine.execute(f"SELECT count(*), count(arm), {one} FROM units").fetchall()[0]
+        if n_arm < n:
+            return f"{n - n_arm:,} customers have no arm"
+        if n_customers == n:
+            return ""
+        n_twice, first = engine.execute(
+            "SELECT count(*), min(customer_id) FROM (SELECT customer_id FROM units GROUP BY 1 HAVING count(DISTINCT arm) > 1)").fetchall()[0]
+        if n_twice:
+            return f"{n_twice:,} customers are in two arms or more, the first of them {first}"
+        first = engine.execute("SELECT min(customer_id) FROM (SELECT customer_id FROM units GROUP BY 1 HAVING count(*) > 1)").fetchall()[0][0]
+    return f"{n - n_customers:,} rows repeat a customer, the first of them {first}; there must be one row a customer"
 
 
-def _read(ask: Callable[..., list[dict]], plan: Plan, arms: tuple[str, ...], known: set[str]) -> dict[str, MetricStats]:
-    metrics = [metric for metric in plan.metrics if set(metric.columns) <= known and metric.kind != "quantile"]
+def _open(engine: duckdb.DuckDBPyConnection, path: str | Path, plan: Plan) -> dict[str, str]:
+    """Open the plan's rows of a file as `units`; says what kind each column is."""
+    file = f"read_parquet({_literal(path)})"
+    kinds = {row[0]: row[1] for row in engine.execute(f"DESCRIBE SELECT * FROM {file}").fetchall()}
+    own = f" WHERE CAST(experiment_id AS VARCHAR) = {_literal(plan.experiment_id)}" if "experiment_id" in kinds else ""
+    engine.execute(f"CREATE VIEW units AS SELECT * FROM {file}{own}")
+    return kinds
+
+
+def _read(ask: Callable[..., list[dict]], plan: Plan, arms: tuple[str, ...], kinds: dict[str, str]) -> dict[str, MetricStats]:
+    reasons = {metric.name: _reason(ask, metric, kinds) for metric in plan.metrics}
+    metrics = [metric for metric in plan.metrics if not reasons[metric.name]]
     caps = _caps(ask, metrics)
-    covariates = [name for name in plan.covariates if name in known]
+    covariates = [name for name in plan.covariates if kinds.get(name, TEXT) != TEXT]
     outcomes = {(metric.name, name): _outcome(name, caps.get(metric.name) if at == 0 else None)
                 for metric in metrics for at, name in enumerate(metric.columns)}
     first = ask(["count(*)", *(f"{what}({sql})" for sql in [*outcomes.values(), *map(_finite, covariates)] for what in ("count", "avg"))])[0]
@@ -98,13 +118,34 @@ def _read(ask: Callable[..., list[dict]], plan: Plan, arms: tuple[str, ...], kno
     asked = [sql for metric in metrics for sql in _sums(metric, variables[metric.name], caps.get(metric.name)).values()]
     rows = {row["arm"]: row for row in ask(["count(*)", *asked], by_arm=True)}
     names = tuple(one.name for one in shared)
-    return {metric.name: _stats(metric, arms, rows, variables[metric.name], caps.get(metric.name), names)
-            if metric in metrics else MetricStats(metric, arms, reason=_reason(metric, known)) for metric in plan.metrics}
+    found = {metric.name: _stats(metric, arms, rows, variables[metric.name], caps.get(metric.name), names) for metric in metrics}
+    return {metric.name: MetricStats(metric, arms, reason=reasons[metric.name]) if reasons[metric.name]
+            else _with_quantile(ask, found[metric.name]) if metric.kind == "quantile" else found[metric.name] for metric in plan.metrics}
 
 
-def _reason(metric: Metric, known: set[str]) -> str:
-    absent = sorted(set(metric.columns) - known)
-    return f"the plan names {absent}, which the units lack" if absent else "a quantile needs the rows, not their sums"
+def _reason(ask: Callable[..., list[dict]], metric: Metric, kinds: dict[str, str]) -> str:
+    """Why the columns of a metric cannot be read (see `stats.column_reason`)."""
+    absent = [name for name in metric.columns if name not in kinds]
+    if absent:
+        return f"the plan names {absent}, which the units lack; they have {sorted(kinds)}"
+    wrong = [name for name in metric.columns if kinds[name] == TEXT]
+    if wrong:
+        return f"{wrong} are not numbers"
+    other = f"count_if({_quoted(metric.columns[0])} NOT IN (0, 1))"
+    if metric.kind == "proportion" and ask([other])[0][other]:
+        return f"{metric.columns[0]} is planned as a proportion and has values other than 0 and 1"
+    return ""
+
+
+def _with_quantile(ask: Callable[..., list[dict]], entry: MetricStats) -> MetricStats:
+    """Add the quantile of each arm and its variance from the order statistics around it (see `stats.quantile_of`)."""
+    value, q = _finite(entry.metric.columns[0]), entry.metric.quantile
+    ranks = np.clip([q_ranks(q, n) for n in np.maximum(entry.moments.n, 2)], 0, 1)
+    asked = [f"quantile_cont({value}, {list(map(float, three))}) FILTER (WHERE CAST(arm AS VARCHAR) = {_literal(arm)})"
+             for three, arm in zip(ranks, entry.arms)]
+    row = ask(asked)[0]
+    low, middle, high = np.array([row[sql] or [np.nan] * 3 for sql in asked], dtype=float).T
+    return replace(entry, quantile=(middle, quantile_variance(low, high, entry.moments.n)), third=np.zeros(0), covariates=())
 
 
 def _caps(ask: Callable[..., list[dict]], metrics: list[Metric]) -> dict[str, float]:
@@ -178,6 +219,10 @@ def _outcome(name: str, cap: float | None) -> str:
 def _finite(name: str, inner: str = "{value}") -> str:
     value = f"CAST({_quoted(name)} AS DOUBLE)"
     return f"CASE WHEN isfinite({value}) THEN {inner.format(value=value)} END"
+
+
+def _literal(value: object) -> str:
+    return "'" + str(value).replace("'", "''") + "'"
 
 
 def _quoted(name: str) -> str:

@@ -13,6 +13,8 @@ import pandas as pd
 
 from reclib.experiments.plan import Metric, Plan
 
+_TWO_SIDED = 1.959963985
+
 
 @dataclass(frozen=True)
 class Moments:
@@ -232,6 +234,15 @@ def quantile_of(ordered: np.ndarray, q: float) -> tuple[float, float]:
     n = len(ordered)
     if n < 2:
         return np.nan, np.nan
-    spread = 1.959963985 * np.sqrt(q * (1 - q) / n)
-    low, value, high = np.quantile(ordered, np.clip([q - spread, q, q + spread], 0, 1))
-    return float(value), float(n * ((high - low) / (2 * 1.959963985)) ** 2)
+    low, value, high = np.quantile(ordered, np.clip(q_ranks(q, n), 0, 1))
+    return float(value), float(quantile_variance(low, high, n))
+
+
+def q_ranks(q: float, n: float) -> np.ndarray:
+    """The shares of n ordered values at a quantile and 1.96 standard errors around it."""
+    return q + _TWO_SIDED * np.sqrt(q * (1 - q) / n) * np.array([-1, 0, 1])
+
+
+def quantile_variance(low: np.ndarray, high: np.ndarray, n: np.ndarray) -> np.ndarray:
+    """n times the variance of a quantile, from the values at `q_ranks`."""
+    return n * ((high - low) / (2 * _TWO_SIDED)) ** 2
