@@ -10,7 +10,7 @@ from scipy import sparse
 
 from reclib.candidates.history import History
 
-BLOCK_CELLS = 2_000_000
+BLOCK_CELLS = 4_000_000
 DIGITS = 6
 COLUMNS = ["customer_id", "item_id", "source", "source_rank", "source_score", "is_known_customer", "is_known_item"]
 
@@ -95,25 +95,39 @@ def offer(source: Source, history: History, customers: pd.Index, columns: np.nda
         known_items: flag by item code; known_customers: flag by customer code.
         above: offers must score more than this; None: any finite score will do.
     """
-    is_open = np.ones(len(columns), bool) if eligible is None else history.items[columns].isin(eligible)
-    open_columns = np.flatnonzero(is_open)
     codes = history.customers.get_indexer(customers)
-    had = history.had()[:, columns[open_columns]] if mask_had else None
-    size = max(1, BLOCK_CELLS // max(len(columns), 1))
-    parts = []
+    is_open = np.ones(len(columns), bool) if eligible is None else history.items[columns].isin(eligible)
+    opened = columns[is_open]
+    row, column, rank, value = top_n(
+        lambda block, places: score(block, places) if is_open.all() else score(block, places)[:, is_open], codes, n=n,
+        n_columns=len(columns), had=history.had()[:, opened] if mask_had else None, above=above)
+    return table(source, history, customers, row, opened[column], rank, value, known_items, known_customers)
+
+
+def top_n(score, codes: np.ndarray, *, n: int, n_columns: int, had: sparse.csr_matrix | None = None,
+          above: float | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The best columns for all rows, a block of rows at a time.
+
+    Args:
+        score: function of codes and their places (a slice) that returns their rows of scores, not used elsewhere.
+        n_columns: how many scores a row has; decides the size of a block.
+        had: by code, what must not be picked.
+
+    Returns:
+        (place in `codes`, column, rank, score), by place and rank.
+    """
+    parts = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
+    size = max(1, BLOCK_CELLS // max(n_columns, 1))
     for start in range(0, len(codes), size):
         places = slice(start, start + size)
-        block = codes[places]
-        scores = np.array(score(block, places)[:, open_columns], dtype=float)
-        if above is not None:
-            scores[~(scores > above + 0.5 * 10.0**-DIGITS)] = -np.inf
+        scores = score(codes[places], places)
         if had is not None:
-            hide(scores, had, block)
-        found, values = best(scores, n)
+            hide(scores, had, codes[places])
+        columns, values = best(scores, n, above=above)
         row, place = np.nonzero(np.isfinite(values))
-        parts.append((start + row, columns[open_columns[found[row, place]]], place + 1, values[row, place]))
-    row, item, rank, value = (np.concatenate(part) for part in zip(*parts)) if parts else [np.zeros(0, int)] * 4
-    return table(source, history, customers, row, item, rank, value, known_items, known_customers)
+        parts.append((start + row, columns[row, place], place + 1, values[row, place]))
+    row, column, rank, value = (np.concatenate(part) for part in zip(*parts))
+    return row, column, rank, value
 
 
 def hide(scores: np.ndarray, had: sparse.csr_matrix, codes: np.ndarray) -> None:

@@ -56,16 +56,15 @@ class SurpriseFactors:
         algo, is_known = self.algo, inner >= 0
         own = np.where(is_known[:, None], algo.pu[inner], 0.0)
         bias = np.where(is_known, algo.bu[inner], 0.0)
-        return self.trainset.global_mean + bias[:, None] + algo.bi[None, :] + own @ algo.qi.T
+        customers = np.column_stack([own, self.trainset.global_mean + bias, np.ones(len(codes))])
+        return customers @ np.column_stack([algo.qi, np.ones(len(algo.bi)), algo.bi]).T
 
     def generate(self, customers: pd.Index, *, n: int, eligible: pd.Index | None = None,
                  mask_had: bool = True) -> pd.DataFrame:
         """Offer the items with the highest estimates; strangers are marked by `is_known_customer`."""
-        order = np.argsort(self.item_codes)
         return base.offer(
-            self, self.history, customers, self.item_codes[order], lambda codes, _: self.scores(codes)[:, order], n=n,
-            eligible=eligible, mask_had=mask_had, above=None,
-            known_items=base.flags(self.item_codes, len(self.history.items)),
+            self, self.history, customers, self.item_codes, lambda codes, _: self.scores(codes), n=n, eligible=eligible,
+            mask_had=mask_had, above=None, known_items=base.flags(self.item_codes, len(self.history.items)),
             known_customers=base.flags(self.customer_codes, len(self.history.customers)))
 
     def _with_negatives(self, history: History, positives: pd.DataFrame) -> pd.DataFrame:
@@ -187,7 +186,7 @@ def trainset(customer: np.ndarray, item: np.ndarray, target: np.ndarray) -> tupl
     """Build a Surprise trainset from codes without going through its reader.
 
     Returns:
-        (trainset, customer code by inner id, item code by inner id); raw ids are the codes.
+        (trainset, customer code by inner id, item code by inner id), both ascending; raw ids are the codes.
     """
     from surprise import Trainset
 
