@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -127,3 +129,55 @@ def test_bounds_and_independence_of_row_order(items, wanted, k):
         value = metric(shown, relevant, k=k)["ann"]
         assert 0 <= value <= 1 + 1e-12
         assert metric(*mixed, k=k)["ann"] == pytest.approx(value)
+
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def golden(name):
+    return pd.read_csv(GOLDEN / f"{name}.csv")
+
+
+def ours(metric, k):
+    """Our value of a metric of the golden tables, under the name that it has in `libraries.csv`."""
+    lists, relevant, known, categories = (golden(name) for name in ("recommended", "relevant", "known", "categories"))
+    is_long = lists.groupby("customer_id")["rank"].transform("max") == 10
+    long_ones = relevant[relevant["customer_id"].isin(lists.loc[is_long, "customer_id"])]
+    few = relevant[relevant.groupby("customer_id")["item_id"].transform("size") <= 10]
+    plain, category = relevant[["customer_id", "item_id"]], categories.set_index("item_id")["category"]
+    had = known.groupby("item_id")["customer_id"].nunique()
+    measure = {
+        "recall": lambda: metrics.recall_at_k(lists, plain, k=k),
+        "precision": lambda: metrics.precision_at_k(lists, plain, k=k),
+        "hit_rate": lambda: metrics.hit_rate_at_k(lists, plain, k=k),
+        "mrr": lambda: metrics.mrr_at_k(lists, plain, k=k),
+        "map_of_few_relevant": lambda: metrics.map_at_k(lists, few, k=k),
+        "ndcg": lambda: metrics.ndcg_at_k(lists, plain, k=k),
+        "ndcg_full": lambda: metrics.ndcg_at_k(lists, plain, k=k, ideal="full"),
+        "ndcg_graded": lambda: metrics.ndcg_at_k(lists, relevant, k=k),
+        "ndcg_exponential": lambda: metrics.ndcg_at_k(lists, relevant, k=k, gain="exponential"),
+        "ndcg_long_lists": lambda: metrics.ndcg_at_k(lists, long_ones[["customer_id", "item_id"]], k=k),
+        "ndcg_graded_long_lists": lambda: metrics.ndcg_at_k(lists, long_ones, k=k),
+        "ndcg_exponential_long_lists": lambda: metrics.ndcg_at_k(lists, long_ones, k=k, gain="exponential"),
+        "coverage": lambda: metrics.coverage_at_k(lists, category.index, k=k),
+        "coverage_percent": lambda: 100 * metrics.coverage_at_k(lists, category.index, k=k),
+        "exposure_gini": lambda: metrics.exposure_gini_at_k(lists, category.index, k=k),
+        "novelty": lambda: metrics.novelty_at_k(lists, had, n_customers=known["customer_id"].nunique(), k=k),
+        "novelty_of_full_lists": lambda: metrics.novelty_at_k(lists[is_long], had, n_customers=known["customer_id"].nunique(), k=k),
+        "diversity": lambda: metrics.diversity_at_k(lists, category, k=k),
+        "similarity_of_full_lists": lambda: 1 - metrics.diversity_at_k(lists[is_long], category, k=k),
+    }[metric]()
+    return measure.mean() if isinstance(measure, pd.Series) else measure
+
+
+@pytest.mark.parametrize("metric, k, library, expected", [
+    pytest.param(row.metric, row.k, row.library, row.value, id=f"{row.metric}@{row.k} {row.library}")
+    for row in golden("libraries").itertuples() if not row.metric.startswith("u1_")])
+def test_metrics_are_those_of_other_libraries(metric, k, library, expected):
+    assert ours(metric, k) == pytest.approx(expected, abs=1e-6), f"{library} says {expected}"
+
+
+def test_each_ranking_metric_is_held_against_three_libraries():
+    asked = golden("libraries").groupby("metric")["library"].nunique()
+    assert (asked[["ndcg", "recall", "precision", "hit_rate", "mrr", "map_of_few_relevant"]] >= 3).all()
+    assert golden("libraries")["library"].nunique() >= 7
