@@ -12,6 +12,18 @@ from reclib import plots
 
 Draw = Callable[..., tuple[Figure, str]]
 Control = tuple[float, float, float, float] | list
+# The handle of an ipywidgets slider has no name that a screen reader could say: give it that of its label.
+NAME_HANDLES = """
+let left = 40;
+const timer = setInterval(() => {
+  for (const handle of document.querySelectorAll(".widget-hslider [role=slider]")) {
+    const row = handle.closest(".widget-hslider");
+    handle.setAttribute("aria-label", row.querySelector("label")?.textContent ?? "");
+    row.querySelector("[contenteditable]")?.setAttribute("aria-label", `${row.querySelector("label")?.textContent}, as a number`);
+  }
+  if (--left < 0) clearInterval(timer);
+}, 250);
+"""
 
 
 def available() -> bool:
@@ -43,11 +55,12 @@ def show(draw: Draw, **controls: Control) -> None:
         _put(*draw(**starts(controls)), is_live=False)
         return
     import ipywidgets
-    from IPython.display import display
+    from IPython.display import Javascript, display
 
     widgets = {name: _widget(name, control) for name, control in controls.items()}
     picture = ipywidgets.interactive_output(lambda **values: _put(*draw(**values), is_live=True), widgets)
     display(ipywidgets.VBox([*widgets.values(), picture]))
+    display(Javascript(NAME_HANDLES))
 
 
 def _put(fig: Figure, words: str, *, is_live: bool) -> None:

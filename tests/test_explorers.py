@@ -255,6 +255,7 @@ def wait_for(address: str, server: subprocess.Popen, log: Path, seconds: int = 9
 
 
 def test_a_slider_moves_a_number_by_keyboard_in_jupyterlab(lab):
+    from axe_playwright_python.sync_playwright import Axe
     from playwright.sync_api import expect, sync_playwright
 
     with sync_playwright() as driver:
@@ -272,6 +273,9 @@ def test_a_slider_moves_a_number_by_keyboard_in_jupyterlab(lab):
         expect(said).to_contain_text("With a half-life of 30 days and these weights 2 pairs have a grade: the median is 3.833")
         # The second customer's purchase is 30 days old: (4 + 3 + 2 x 2.5 / 7.5) / 2, then (4 + 3 + 2 x 2.557 / 7.557) / 2.
         slider = tab.get_by_role("slider").first
+        expect(slider).to_have_accessible_name("half life days")
+        faults = Axe().run(tab, context=".widget-vbox").response["violations"]
+        assert [(each["id"], each["nodes"][0]["html"]) for each in faults] == []
         slider.focus()
         tab.keyboard.press("ArrowRight")
         expect(said).to_contain_text("With a half-life of 31 days and these weights 2 pairs have a grade: the median is 3.838")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import io
 import warnings
 from collections.abc import Iterable
@@ -93,9 +95,9 @@ def show(fig: Figure, alt: str, *, is_live: bool = False) -> None:
     with warnings.catch_warnings():
         # A sign that no font here has, such as an emoji, is drawn as a box.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        data = {"image/png": _quick_png(fig) if is_live else _png(fig), "text/plain": alt}
+        data = {"text/html": _live_image(fig, alt)} if is_live else {"image/png": _png(fig)}
     plt.close(fig)
-    display(data, metadata={"image/png": {"alt": alt}}, raw=True)
+    display(data | {"text/plain": alt}, metadata={"image/png": {"alt": alt}}, raw=True)
 
 
 def _write_logs_plainly(axis: Axis) -> None:
@@ -117,7 +119,8 @@ def _png(fig: Figure) -> bytes:
     return small.getvalue()
 
 
-def _quick_png(fig: Figure) -> bytes:
+def _live_image(fig: Figure, alt: str) -> str:
+    """An image with its words: JupyterLab leaves out those of a bare PNG."""
     raw = io.BytesIO()
     fig.savefig(raw, format="png", dpi=100, pil_kwargs={"compress_level": 1})
-    return raw.getvalue()
+    return f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{base64.b64encode(raw.getvalue()).decode()}">'
