@@ -50,6 +50,33 @@ class Log:
         kept = {name: getattr(self, name)[mask] for name in _PER_EVENT}
         return Log(customers=self.customers, items=self.items, n_places=self.n_places, **kept)
 
+    def by_pair(self) -> ByPair:
+        """Put the events of each (customer, item) together; oldest first, as they come."""
+        key = self.customer * np.int64(len(self.items)) + self.item
+        order = np.argsort(key, kind="stable")
+        key = key[order]
+        start = np.flatnonzero(np.diff(key, prepend=-1))
+        return ByPair(key[start], np.diff(start, append=len(key)), order)
+
+
+@dataclass(frozen=True)
+class ByPair:
+    """Events sorted once by pair.
+
+    Attributes:
+        key: customer code x number of items + item code of each pair, ascending.
+        n: how many events it has.
+        order: places of the events of the first pair, the second and so on, oldest first within a pair.
+    """
+
+    key: np.ndarray
+    n: np.ndarray
+    order: np.ndarray
+
+    def first(self) -> np.ndarray:
+        """Place of the oldest event of each pair."""
+        return self.order[np.cumsum(self.n) - self.n]
+
 
 _PER_EVENT = ("customer", "item", "age", "value", "quantity", "is_response", "is_interest", "is_refusal",
               "is_shown", "place")
