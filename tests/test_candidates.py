@@ -1,4 +1,5 @@
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reclib import metrics, schema
-from reclib.candidates import base, content, evaluate, factors, generate, habits, neighbours, page, popular
+from reclib.candidates import als, base, content, evaluate, factors, generate, habits, neighbours, page, popular
 from reclib.candidates.history import learn
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -17,7 +18,8 @@ AS_OF = pd.Timestamp("2024-06-30", tz="UTC")
 SOURCES = [habits.BuyAgain, neighbours.Ease, neighbours.RecentEase, neighbours.ItemNeighbours, factors.SurpriseFactors,
            factors.SurpriseNeighbours, factors.PureSvd,
            content.PopularInCategory, content.ContentNeighbours, content.NewItems, popular.PopularLately]
-each_source = pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
+EXTRA = [pytest.param(als.Als, marks=pytest.mark.skipif(not als.is_installed(), reason=als.HOW_TO_INSTALL))]
+each_source = pytest.mark.parametrize("source", SOURCES + EXTRA, ids=lambda source: source.name)
 
 
 def log(rows, kind="purchase"):
@@ -357,6 +359,27 @@ def test_sources_rank_films_as_well_as_the_best_libraries(films, source, expecte
     assert len(values) == 456 and values.mean() == pytest.approx(expected, abs=tolerance)
 
 
+@pytest.mark.parametrize("source, metric", [
+    (neighbours.Ease(penalty=200.0), "u1_ndcg_ease_200"), (neighbours.Ease(penalty=500.0), "u1_ndcg_ease_500"),
+    (factors.PureSvd(), "u1_ndcg_pure_svd_20"), (popular.PopularLately(days=None), "u1_ndcg_popular"),
+], ids=lambda value: getattr(value, "name", value))
+def test_sources_are_those_of_other_libraries_to_four_digits(films, source, metric):
+    known, judged = films("u1.base"), films("u1.test")
+    history = learn(as_events(known), None, None, as_of=AS_OF)
+    offers = source.fit(history).generate(history.customers, n=10)
+    values = metrics.ndcg_at_k(offers.rename(columns={"source_rank": "rank"}), judged[judged["value"] >= 4], k=10)
+    golden = pd.read_csv(PROJECT / "tests" / "golden" / "libraries.csv").set_index("metric")["value"]
+    assert round(values.mean(), 4) == round(golden[metric], 4)
+
+
+def test_ease_scores_are_those_of_another_library(films):
+    theirs = pd.read_csv(PROJECT / "tests" / "golden" / "ease_u1.csv")
+    history = learn(as_events(films("u1.base")), None, None, as_of=AS_OF)
+    offers = neighbours.Ease(penalty=500.0).fit(history).generate(pd.Index(theirs["customer_id"].unique()), n=10)
+    assert offers["item_id"].tolist() == theirs["item_id"].tolist()
+    assert offers["source_score"].to_numpy() == pytest.approx(theirs["score"].to_numpy(), abs=2e-6)
+
+
 def test_rating_prediction_ranks_below_popularity(films):
     known, judged = films("u1.base"), films("u1.test")
     history = learn(as_events(known), None, None, as_of=AS_OF)
@@ -395,6 +418,13 @@ def test_the_best_columns_are_those_of_a_full_sort(n, width, n_values, seed):
         order = np.lexsort((np.arange(width), -scores[row]))[:n]
         order = order[np.isfinite(scores[row][order])]
         assert columns[row][np.isfinite(values[row])].tolist() == order.tolist()
+
+
+def test_a_missing_package_is_said_with_the_way_to_it(history, monkeypatch):
+    monkeypatch.setitem(sys.modules, "implicit", None)
+    assert not als.is_installed()
+    with pytest.raises(ImportError, match=r"als: the package implicit is not installed; .* pip install 'reclib\[als\]'\."):
+        als.Als().fit(history)
 
 
 def test_customers_who_know_every_item_are_said_to():
