@@ -13,7 +13,7 @@ from reclib.allocation.desk import Desk
 from reclib.allocation.exact import best_whole, holds, shares
 from reclib.allocation.problem import Problem
 
-N_FREED, N_WHOLE, N_SPARE = 3_000, (60, 240), 4
+N_FREED, N_WHOLE, N_SPARE = 6_000, (60, 240), 8
 CLOSE_ENOUGH, N_PARTS = 5e-4, 4
 
 

@@ -48,19 +48,26 @@ def recover(problem: Problem, prices: Prices, sizes: Sizes, bound: float,
     columns = [best_slates(problem, variant, keep=True) for variant in variants]
     shares = _master(problem, prices, sizes, variants, columns)
     desk = Desk(problem, prices, _mixed(problem, columns, shares, rng))
-    mend(desk, rng)
-    polish(desk, bound, rng)
+    mend(desk, rng, bound=bound)
     return desk.shown, len(columns)
 
 
-def mend(desk: Desk, rng: np.random.Generator) -> None:
+def mend(desk: Desk, rng: np.random.Generator, *, bound: float | None = None) -> None:
     """Make slates legal, whatever they claim: stock first, then rows, then what can still be gained.
 
     Rows that nothing shown would satisfy hold afterwards to the last unit, whatever the prices; so does stock.
+
+    Args:
+        desk: slates that hold quotas.
+        rng: draws customers to ask.
+        bound: what no slates exceed, where the desk's prices are near-optimal: then parts are decided anew as well.
     """
     _repair_stock(desk)
     _fill(desk, np.arange(desk.problem.n_customers), with_stock=False)
     _meet_rows(desk, rng)
+    if bound is not None:
+        polish(desk, bound, rng)
+    drop_until_met(desk)
     _improve(desk, rng)
 
 
@@ -180,8 +187,7 @@ def _meet_rows(desk: Desk, rng: np.random.Generator) -> None:
         worst = int(np.argmax(excess / np.maximum(np.abs(desk.limit), 1e-9 + np.abs(desk.use))))
         moves = _offers(desk, _asked(desk, rng), row=worst)
         if not desk.accept(moves, until=(worst, excess[worst])):
-            break
-    drop_until_met(desk)
+            return
 
 
 def drop_until_met(desk: Desk) -> None:

@@ -117,11 +117,12 @@ def _from_start(problem: Problem, sizes: Sizes, before: Problem, found: Allocati
 
 def _from_zero(problem: Problem, sizes: Sizes) -> Ascent:
     found = ascend(problem, no_prices(problem), sizes=sizes, n_iterations=600, rate=0.4, decay=1.0, stall=25, patience=3e-4)
-    n_seen = found.n_iterations
-    for rate in (0.1,) + (0.2,) * 8:
+    n_seen, n_failed = found.n_iterations, 0
+    for rate in (0.1, 0.03) + (0.2, 0.03) * 5:
         before = found.bound
         found = ascend(problem, found.prices, sizes=sizes, n_iterations=120, rate=rate, decay=0.95, stall=30)
         n_seen += found.n_iterations
-        if rate > 0.1 and before - found.bound < 1e-5 * abs(before):
+        n_failed = n_failed + 1 if before - found.bound < 1e-5 * abs(before) else 0
+        if n_failed == 2:
             break
     return Ascent(found.prices, found.bound, n_seen)
