@@ -108,12 +108,16 @@ def error(piece: np.ndarray, clusters: np.ndarray | None) -> np.ndarray:
     return np.sqrt((sums**2).sum() * len(sums) / max(len(sums) - 1, 1)) / n
 
 
-def slate_values(weight: np.ndarray, reward: np.ndarray, *, alpha: float = 0.05) -> dict[str, Found]:
+def slate_values(weight: np.ndarray, reward: np.ndarray, *, own: np.ndarray | None = None,
+                 clusters: np.ndarray | None = None, alpha: float = 0.05) -> dict[str, Found]:
     """Value slates whose slots were drawn one after another, each with its own probability given those before.
 
     Args:
         weight: p_target / p_shown of each slot given the slots before it, shape (slates, positions).
         reward: of each slot, same shape.
+        own: the same of each slot whatever stands before it (`p_shown` as logged); `weight` where slots are drawn
+            independently.
+        clusters: number of the customer of each slate, from 0; slates of one customer may move together.
         alpha: error rate of the intervals.
 
     Returns:
@@ -122,8 +126,9 @@ def slate_values(weight: np.ndarray, reward: np.ndarray, *, alpha: float = 0.05)
         where slots do not influence each other).
     """
     ahead = np.cumprod(weight, axis=1)
-    pieces = {"sips": ahead[:, -1] * reward.sum(axis=1), "iips": (weight * reward).sum(axis=1), "rips": (ahead * reward).sum(axis=1)}
-    return {name: _interval(piece, None, alpha) for name, piece in pieces.items()}
+    pieces = {"sips": ahead[:, -1] * reward.sum(axis=1), "rips": (ahead * reward).sum(axis=1),
+              "iips": ((weight if own is None else own) * reward).sum(axis=1)}
+    return {name: _interval(piece, clusters, alpha) for name, piece in pieces.items()}
 
 
 def by_slate(weighed: pd.DataFrame, *, alpha: float = 0.05) -> dict[str, Found]:
