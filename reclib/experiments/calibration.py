@@ -24,7 +24,6 @@ from reclib.experiments.stats import (
 )
 from reclib.experiments.verdict import ROLLBACK, SHIP, decide_arm
 from reclib.offpolicy import estimators, support
-from reclib.offpolicy.logs import with_rewards
 
 N_VALUES = 4_000_000
 COLUMNS = ["check", "scenario", "n_simulations", "rate", "low", "high", "allowed_low", "allowed_high", "is_accepted"]
@@ -362,32 +361,6 @@ def hillstrom(n_simulations: int, rng: np.random.Generator) -> pd.DataFrame:
 def real_sentence(table: pd.DataFrame) -> str:
     """Say what A/A tests of real customers found, or that there are none here."""
     return sentence(table) if len(table) else "The Hillstrom data is not here, so no real customers were drawn anew."
-
-
-def storefront_rows(n_worlds: int, *, first_seed: int = 0, epsilon: float = 0.4) -> pd.DataFrame:
-    """Storefronts whose log explores, against the same storefronts without exploring: the value must be in the interval.
-
-    Memory and stock are off, so that what was explored yesterday does not change today: a log cannot see that. Both
-    worlds share their luck, which makes the interval hold the truth somewhat more often than it promises.
-
-    Args:
-        n_worlds: number of storefronts.
-        first_seed: seed of the first.
-        epsilon: share of explored slates in the log.
-    """
-    from reclib.sources.storefront import tables
-
-    is_in = []
-    for seed in range(first_seed, first_seed + n_worlds):
-        options = {"n_customers": 600, "n_items": 60, "n_days": 6, "seed": seed, "stock_on": False, "dynamic": False, "personal_share": 0.0}
-        (explored, _), (certain, _) = (tables.load(epsilon=share, **options) for share in (epsilon, 0.0))
-        log = with_rewards(explored["logged_deliveries"], explored["logged_outcomes"])
-        weight = np.where(log["p_shown"] > 0.5, 1 / log["p_shown"], 0.0)
-        nothing, customers = np.zeros(len(log)), pd.factorize(log["customer_id"])[0]
-        _, low, high = estimators.estimate(weight, log["reward"].to_numpy(), nothing, nothing, clusters=customers)["snips"]
-        truth = with_rewards(certain["logged_deliveries"], certain["logged_outcomes"])["reward"].mean()
-        is_in.append(low <= truth <= high)
-    return pd.DataFrame([rate_row("off-policy interval holds the truth", "storefronts, policy without exploring", is_in, at_least=0.935)])
 
 
 def sentence(table: pd.DataFrame) -> str:
