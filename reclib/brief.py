@@ -62,7 +62,7 @@ def final_verdict(experiment: dict, checks: pd.DataFrame | None, *, source: str 
 
     Returns:
         The record of `verdict.json`: verdict, meaning, reasons, checks, effect, low, high, money, money_sentence,
-        next_action, and whatever else the experiment's record holds.
+        next_action, guardrails (metric, arm, finding), and whatever else the experiment's record holds.
 
     Raises:
         ValueError: the experiment's verdict is not one of the four.
@@ -81,6 +81,7 @@ def final_verdict(experiment: dict, checks: pd.DataFrame | None, *, source: str 
     record |= {
         "source": source, "verdict": found, "reasons": reasons, "next_action": action or NEXT_ACTION[found],
         "checks": [] if checks is None else checks.astype("str").to_dict("records"),
+        "guardrails": guardrails(scorecard(readout))[["metric", "arm", "finding"]].to_dict("records"),
     }
     is_unguarded = found == "SHIP" and readout is not None and not (readout["role"] == "guardrail").any()
     nothing_read = found == "HOLD" and record["effect"] is None
@@ -173,12 +174,13 @@ def scores_table(scores: pd.DataFrame) -> pd.DataFrame:
     """The scorecard for people, guardrails left to their own table: relative differences in per cent, findings in words."""
     shown = scores[scores["role"] != "guardrail"]
     in_words = {to: [report.percent(value) for value in shown[of]] for of, to in zip(RANGE, ("change", "at_least", "at_most"))}
-    return shown.assign(**in_words)[_columns(shown, ["mean_control", "mean_arm", "change", "at_least", "at_most", "finding"])]
+    return shown.assign(**in_words)[["metric", "counts", "arm", "mean_control", "mean_arm", *in_words, "finding"]]
 
 
-def _columns(scores: pd.DataFrame, rest: list[str]) -> list[str]:
-    first = ["metric", "counts"] if (scores["counts"] != "").any() else ["metric"]
-    return first + (["arm"] if scores["arm"].nunique() > 1 else []) + rest
+def trimmed(table: pd.DataFrame) -> pd.DataFrame:
+    """The table without the columns that would say nothing: the arm where there is one, what is counted where no plan says it."""
+    bare = [name for name, is_bare in (("arm", table["arm"].nunique() <= 1), ("counts", (table["counts"] == "").all())) if is_bare]
+    return table.drop(columns=bare)
 
 
 def for_figure(scores: pd.DataFrame) -> pd.DataFrame:
@@ -202,13 +204,13 @@ def guardrails(scores: pd.DataFrame) -> pd.DataFrame:
     """The guardrails against their margins, each in the unit in which its margin was agreed.
 
     Returns:
-        One row a guardrail and arm: metric, counts, mean_control, mean_arm, change, at_least, at_most, allowed, finding.
+        One row a guardrail and arm: metric, counts, arm, mean_control, mean_arm, change, at_least, at_most, allowed, finding.
     """
     held = scores[scores["role"] == "guardrail"]
     in_words = pd.DataFrame([_in_own_unit(row) for row in held.to_dict("records")], index=held.index,
                             columns=["change", "at_least", "at_most", "allowed"])
     return held.drop(columns=[name for name in in_words if name in held]).join(in_words)[
-        _columns(held, ["mean_control", "mean_arm", *in_words, "finding"])].reset_index(drop=True)
+        ["metric", "counts", "arm", "mean_control", "mean_arm", *in_words, "finding"]].reset_index(drop=True)
 
 
 def _in_own_unit(row: dict) -> list[str]:

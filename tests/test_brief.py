@@ -96,6 +96,7 @@ def test_the_scorecard_names_what_moved_and_what_each_metric_counts(readout):
     assert scores["counts"].tolist() == ["money paid", "", "", ""]
     assert brief.scorecard_sentence(scores) == "Against the old policy, better: revenue; 3 of 4 are not shown to differ."
     assert brief.scores_table(scores)["at_least"].tolist() == ["10.0 %", "-10.0 %"]
+    assert "arm" not in brief.trimmed(brief.scores_table(scores)) and "counts" in brief.trimmed(brief.scores_table(scores))
 
 
 def test_a_guardrail_stands_in_the_unit_of_its_margin(readout):

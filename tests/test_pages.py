@@ -144,6 +144,82 @@ def test_numbers_stand_to_the_right_and_words_follow_their_own_direction():
     assert '<th scope="col" dir="auto">a</th><th scope="col" class="num">b</th>' in found
 
 
+RUNS = [  # name, status, verdict, effect with its interval, finding of its guardrail, seconds
+    ("night-1", "published", "HOLD", (0.5, -0.5, 1.5), "within margin", 300), ("night-2", "failed", "HOLD", (None,) * 3, "", 20),
+    ("night-3", "refused", "INVALID", (None,) * 3, "", 310), ("night-4", "published", "SHIP", (1.0, 0.5, 1.5), "margin not shown", 600)]
+
+
+@pytest.fixture
+def nights(tmp_path) -> Path:
+    """Four nights of one shop: published, failed, refused, published."""
+    for at, (name, status, verdict, numbers, finding, seconds) in enumerate(RUNS):
+        held = [{"metric": "complaints", "arm": "value", "finding": finding}] if finding else []
+        record = {"run_id": name, "status": status, "started_at": f"2026-11-2{at}T03:00:00+00:00", "source": {"name": "shop"},
+                  "seconds": seconds, "jobs": 1, "notebooks": [], "parameters": {}, "tables": {}}
+        if status == "failed":
+            error = {"cell": 3, "error": "ValueError: k == 0.", "source": "k", "traceback": ""}
+            record["notebooks"] = [{"name": "04_rules", "title": "Rules", "page": "04_rules.html", "status": "failed", "seconds": 1.0, "error": error}]
+        publish.write_json(tmp_path / name / "run.json", record)
+        told = {"verdict": verdict, "guardrails": held, **dict(zip(("effect", "low", "high"), numbers))}
+        publish.write_json(tmp_path / name / "verdict.json", told)
+        pages.write_index(tmp_path / name, record, told, before=site.run_before(tmp_path, record))
+    publish.make_latest(tmp_path, "night-4")
+    pages.write_overview(tmp_path)
+    return tmp_path
+
+
+def test_the_last_runs_stand_on_one_scale_and_a_failed_one_has_no_verdict(nights):
+    rows = {each["run_id"]: each for each in site.last_runs(nights, None)}
+    assert [(name, rows[name]["verdict"], rows[name]["guardrails"]) for name in sorted(rows)] == [
+        ("night-1", "HOLD", "1 of 1"), ("night-2", "", ""), ("night-3", "INVALID", ""), ("night-4", "SHIP", "0 of 1")]
+    # From -0.5 to 1.5: zero lies at a quarter, the effect of 1 at three quarters; 300 of 600 seconds are a half.
+    assert rows["night-1"]["interval"] == {"effect": 50.0, "low": 0.0, "high": 100.0, "zero": 25.0}
+    assert rows["night-4"]["interval"] == {"effect": 75.0, "low": 50.0, "high": 100.0, "zero": 25.0}
+    assert (rows["night-2"]["interval"], rows["night-1"]["share"]) == (None, 50.0)
+
+
+def test_what_moved_skips_nights_that_were_not_published_and_tells_of_guardrails(nights):
+    text = (nights / "night-4/index.html").read_text()
+    assert "Held against <a href=\"../night-1/index.html\">night-1</a>" in text
+    assert re.search(r"guardrail: complaints in value</td><td[^>]*>within margin</td><td[^>]*>margin not shown<", text)
+
+
+def test_a_failed_run_says_so_first_and_gives_no_verdict(nights):
+    text = (nights / "night-2/index.html").read_text()
+    assert '<span class="badge failed">FAILED</span>' in text
+    assert "ValueError: k == 0." in text and 'class="badge HOLD"' not in text
+
+
+@pytest.mark.parametrize(("scheme", "width"), VIEWS)
+def test_pages_of_bad_nights_please_axe_too(browser, nights, scheme, width):
+    for name in ("index.html", "night-2/index.html", "night-3/index.html"):
+        hold_page(browser, nights / name, scheme, width)
+
+
+def test_columns_of_sentences_get_room_and_blanks_are_sorted_last(browser, tmp_path):
+    found = pages.table("<table><thead><tr><th>why</th><th>p</th></tr></thead><tbody>" + "".join(
+        f"<tr><td>{'long words ' * 6}</td><td>{p}</td></tr>" for p in ("0.25", "", "&lt;\u00a00.001")) + "</tbody></table>")
+    assert '<td class="prose" dir="auto">' in found and found.count('class="num"') == 4
+    path = tmp_path / "page.html"
+    path.write_text(f"<!doctype html><main>{found}</main><script>{pages.site_parts()['script']}</script>")
+    page, _, _ = open_page(browser, path)
+    orders = []
+    for _ in range(2):
+        page.get_by_role("button", name="p", exact=True).click()
+        orders.append([text.replace("\u00a0", " ") for text in page.locator("td:nth-child(2)").all_text_contents()])
+    page.context.close()
+    assert orders == [["< 0.001", "0.25", ""], ["0.25", "< 0.001", ""]]
+
+
+def test_a_page_survives_forced_colours_and_the_brief_s_words_stay(browser, finished):
+    context = browser.new_context(offline=True, forced_colors="active", viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    page.goto((finished / "first/index.html").as_uri())
+    colours = page.evaluate("[getComputedStyle(document.querySelector('.badge')).color, getComputedStyle(document.body).backgroundColor]")
+    context.close()
+    assert colours[0] != colours[1]
+
+
 def test_what_moved_is_told_with_its_change(tmp_path):
     publish.write_json(tmp_path / "verdict.json", {"verdict": "HOLD", "effect": 0.5})
     publish.write_json(tmp_path / "run.json", {"tables": {"events": {"rows": 100, "sha256": "a"}}})

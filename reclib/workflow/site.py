@@ -20,7 +20,7 @@ def run_before(reports: Path, record: dict) -> str:
 
 
 def moved(before: Path, record: dict, verdict: dict) -> list[dict[str, str]]:
-    """List what differs from the run before: verdict, effect, money, rows of tables.
+    """List what differs from the run before: verdict, effect, money, guardrails, rows of tables.
 
     Args:
         before: folder of the run before.
@@ -31,13 +31,12 @@ def moved(before: Path, record: dict, verdict: dict) -> list[dict[str, str]]:
         Rows of what, before, now, change, as text.
     """
     old_verdict, old_record = (publish.read_json(before / name) for name in ("verdict.json", "run.json"))
-    pairs: dict[str, tuple[object, object]] = {
-        "verdict": (old_verdict.get("verdict"), verdict.get("verdict")),
-    }
+    pairs: dict[str, tuple[object, object]] = {"verdict": (old_verdict.get("verdict"), verdict.get("verdict"))}
     for name in ("effect", "low", "high"):
         pairs[name] = (old_verdict.get(name), verdict.get(name))
-    for name in sorted(set(_money(old_verdict)) | set(_money(verdict))):
-        pairs[f"money: {name}"] = (_money(old_verdict).get(name), _money(verdict).get(name))
+    for of, told in ((_money, "money"), (_guardrails, "guardrail")):
+        old, new = of(old_verdict), of(verdict)
+        pairs |= {f"{told}: {name}": (old.get(name), new.get(name)) for name in sorted(old | new)}
     pairs["failed checks"] = (n_failed(old_verdict), n_failed(verdict))
     old_tables, new_tables = old_record.get("tables", {}), record.get("tables", {})
     for name in sorted(set(old_tables) | set(new_tables)):
@@ -54,9 +53,12 @@ def _differs(old: dict, new: dict) -> bool:
 
 
 def _money(verdict: dict) -> dict[str, object]:
-    money = verdict.get("money")
-    amounts = money if isinstance(money, dict) else {"amount": money}
-    return {name.replace("_", " "): amount for name, amount in amounts.items() if _is_number(amount)}
+    money = verdict.get("money") if isinstance(verdict.get("money"), dict) else {}
+    return {name: money[name] for name in ("amount", "low", "high") if _is_number(money.get(name))}
+
+
+def _guardrails(verdict: dict) -> dict[str, str]:
+    return {f"{each['metric']} in {each['arm']}": each["finding"] for each in verdict.get("guardrails") or []}
 
 
 def _row(what: str, old: object, new: object) -> dict[str, str]:
@@ -84,16 +86,31 @@ def n_failed(verdict: dict) -> int:
 
 
 def last_runs(reports: Path, n_runs: int | None) -> list[dict[str, object]]:
-    """Read the records of the last runs, newest first."""
+    """Read the records of the last runs, newest first; `interval` and `share` place a run among those of its source."""
     found = []
     for path in reports.glob("*/run.json"):
         record, verdict = publish.read_json(path), publish.read_json(path.parent / "verdict.json")
         if path.parent.is_symlink() or not record:
             continue
+        held = [each == "within margin" or each == "worse, within margin" for each in _guardrails(verdict).values()]
+        numbers = {name: verdict.get(name) for name in ("effect", "low", "high")}
         found.append({
             "run_id": path.parent.name, "started_at": record.get("started_at", ""), "status": record.get("status", ""),
-            "source": record.get("source", {}).get("name", ""), "verdict": verdict.get("verdict", ""),
-            "n_failed": n_failed(verdict), "seconds": f"{record.get('seconds', 0):.0f}",
-            **{name: _text(verdict[name]) if verdict.get(name) is not None else "" for name in ("effect", "low", "high")},
+            "source": record.get("source", {}).get("name", ""), "n_failed": n_failed(verdict), "seconds": record.get("seconds", 0),
+            "verdict": verdict.get("verdict", "") if record.get("status") in ("published", "refused") else "",
+            "guardrails": f"{sum(held)} of {len(held)}" if held else "", "numbers": numbers,
+            **{name: "" if value is None else _text(value) for name, value in numbers.items()},
         })
-    return sorted(found, key=lambda each: (each["started_at"], each["run_id"]), reverse=True)[:n_runs]
+    ordered = sorted(found, key=lambda each: (each["started_at"], each["run_id"]), reverse=True)[:n_runs]
+    return [each | _placed(each, ordered) for each in ordered]
+
+
+def _placed(run: dict, runs: list[dict]) -> dict[str, object]:
+    """Where a run's effect and interval lie, and how long it took, in percent of the range over the runs of its source."""
+    own = [each for each in runs if each["source"] == run["source"]]
+    ends = [value for each in own for value in each["numbers"].values() if value is not None] + [0.0]
+    low, span = min(ends), (max(ends) - min(ends)) or 1.0
+    numbers = run["numbers"] | {"zero": 0.0}
+    is_known = all(value is not None for value in numbers.values())
+    return {"interval": {name: round(100 * (value - low) / span, 1) for name, value in numbers.items()} if is_known else None,
+            "share": round(100 * run["seconds"] / (max(each["seconds"] for each in own) or 1.0), 1)}
