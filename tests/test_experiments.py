@@ -298,7 +298,42 @@ def test_rare_large_values_in_a_small_arm_are_flagged():
     units = pd.DataFrame({"customer_id": range(n), "arm": np.where(np.arange(n) % 100 == 0, "new", "old"), "revenue": paid})
     plan = parse(PLAN | {"expected_shares": {"old": 0.99, "new": 0.01}, "metrics": {"revenue": {"role": "success"}}})
     checks = trust.check_units(units, plan).set_index("check_id")
-    assert checks.loc["skew_revenue", "status"] == "warn" and "leans" in checks.loc["skew_revenue", "detail"]
+    assert checks.loc["doubt_revenue", "status"] == "warn" and "leans" in checks.loc["doubt_revenue", "detail"]
+
+
+@pytest.mark.parametrize(("metric", "change", "doubt"), [
+    ({"role": "success"}, lambda units: units.assign(revenue=np.random.default_rng(1).pareto(1.2, len(units))), "few large values|leans"),
+    ({"role": "success"}, lambda units: units.assign(revenue=units["revenue"].where(units["customer_id"] % 300 < 2, 0.0)), "customers of an arm carry it"),
+    ({"role": "success", "kind": "ratio", "numerator": "revenue", "denominator": "few"},
+     lambda units: units.assign(few=(units["customer_id"] % 97 < 2).astype(int)), "carry its denominator 'few'"),
+    ({"role": "success", "kind": "quantile", "quantile": 0.999}, lambda units: units, "only 2 customers of an arm lie beyond"),
+    ({"role": "guardrail", "kind": "proportion", "direction": "down", "margin": 0.002, "margin_scale": "absolute"},
+     lambda units: units.assign(revenue=(units["customer_id"] % 667 < 2).astype(int)), "at its margin"),
+])
+def test_an_interval_that_must_not_be_trusted_decides_nothing(units, metric, change, doubt):
+    found = change(units)
+    row = one(found, {"revenue": metric})
+    assert row["finding"] == "not to be trusted" and np.isfinite(row["effect_low"])
+    assert pd.Series([row["doubt"]]).str.contains(doubt).all(), row["doubt"]
+    said = judge(found, metrics={"revenue": metric | {"role": "success"}} if metric["role"] == "success" else {"revenue": metric, "pre_revenue": {"role": "success"}})
+    assert said["verdict"] == "HOLD"
+
+
+def test_no_money_is_named_from_what_must_not_be_trusted(units):
+    found = judge(units.assign(revenue=np.random.default_rng(1).pareto(1.2, len(units)) * 1e3), metrics={"revenue": {"role": "success"}})
+    assert found["money"] is None and "must not be trusted" in found["reasons"][0] and "winsorise" in found["next_action"]
+
+
+def test_lifts_of_huge_values_keep_their_digits(units):
+    row = one(units.assign(revenue=units["revenue"] + 1e12), {"revenue": {"role": "success"}})
+    assert [row["lift_low"], row["lift_high"]] == pytest.approx([row["effect_low"] / 1e12, row["effect_high"] / 1e12], rel=1e-6)
+
+
+def test_scale_and_copies_of_covariates_change_nothing(units):
+    far = units.assign(huge=units["pre_revenue"] * 1e12 + 1e15, tiny=(units["region"] == "north") * 1e-9, same=7.0,
+                       is_north=(units["region"] == "north").astype(float))
+    plain = read(far, covariates=["pre_revenue", "is_north"])
+    pd.testing.assert_frame_equal(read(far, covariates=["huge", "tiny", "same", "tiny"]), plain, rtol=1e-6)
 
 
 def test_a_source_without_experiment_says_so():

@@ -209,4 +209,4 @@ def test_relabelled_small_arm_errs_and_is_flagged(customers):
     arm = np.where(np.arange(len(spend)) % 100 == 0, "new", "old")
     small = parse({"experiment_id": "x", "control": "old", "expected_shares": {"old": 0.99, "new": 0.01}, "metrics": {"spend": {"role": "success"}}})
     checks = trust.check_units(pd.DataFrame({"customer_id": range(len(spend)), "arm": arm, "spend": spend}), small)
-    assert checks.set_index("check_id").loc["skew_spend", "status"] == "warn"
+    assert checks.set_index("check_id").loc["doubt_spend", "status"] == "warn"

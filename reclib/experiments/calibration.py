@@ -45,7 +45,7 @@ def calibrate(n_simulations: int, rng: np.random.Generator, *, alpha: float = 0.
     parts = [means(n_simulations, rng, alpha=alpha), ratios(n_simulations, rng, alpha=alpha), cuped(n_simulations, rng, alpha=alpha),
              planned_power(n_simulations, rng, alpha=alpha), margins(n_simulations, rng, alpha=alpha),
              peeking(n_simulations, rng, alpha=alpha), family(n_simulations, rng, alpha=alpha),
-             decisions(n_simulations, rng, alpha=alpha), splits(n_simulations, rng),
+             decisions(n_simulations, rng, alpha=alpha), trusted(n_simulations, rng, alpha=alpha), splits(n_simulations, rng),
              logs(n_simulations, rng, alpha=alpha)]
     return pd.concat(parts, ignore_index=True)
 
@@ -246,13 +246,72 @@ def decisions(n_simulations: int, rng: np.random.Generator, *, alpha: float, n: 
 def _words(rng: np.random.Generator, size: int, n: int, lifts: list[float], alpha: float) -> np.ndarray:
     metrics = [Metric("goal", "success", "proportion", ("goal",))]
     metrics += [Metric(f"guard_{at}", "guardrail", "mean", (f"guard_{at}",), margin=0.1) for at in range(1, len(lifts))]
-    plan = Plan("simulated", "old", {"old": 0.5, "new": 0.5}, tuple(metrics), alpha=alpha)
-    found = []
+    plan = _plan(metrics, alpha)
+    found = {}
     for metric, lift in zip(metrics, lifts):
         draw = proportion if metric.kind == "proportion" else counts
-        found.append(moments_of(np.stack([draw(rng, (size, n), own) for own in (0.0, lift)], axis=1)[..., None]))
-    stats = [{metric.name: MetricStats(metric, ("old", "new"), moments[at]) for metric, moments in zip(metrics, found)} for at in range(size)]
-    return np.array([decide_arm([(row["role"], row["finding"]) for row in rows_of(one, plan)]) for one in stats])
+        found[metric.name] = _entries(metric, *(draw(rng, (size, n), own) for own in (0.0, lift)))
+    rows = (rows_of({name: each[at] for name, each in found.items()}, plan) for at in range(size))
+    return np.array([decide_arm([(row["role"], row["finding"]) for row in one]) for one in rows])
+
+
+def _plan(metrics: list[Metric], alpha: float) -> Plan:
+    return Plan("simulated", "old", {"old": 0.5, "new": 0.5}, tuple(metrics), alpha=alpha)
+
+
+def _entries(metric: Metric, *arms: np.ndarray) -> list[MetricStats]:
+    """Sufficient statistics of simulated experiments, from the customers of each arm: shape (simulations, customers)."""
+    parts = [moments_of(values[..., None]) for values in arms]
+    whole = Moments(*(np.stack([getattr(part, name) for part in parts], axis=1) for name in ("n", "mean", "cov")))
+    third = np.stack([((values - part.mean) ** 3).mean(axis=-1) for values, part in zip(arms, parts)], axis=-1)
+    n_nonzero = np.stack([(values != 0).sum(axis=-1) for values in arms], axis=-1)
+    return [MetricStats(metric, ("old", "new"), whole[at], third=third[at], n_nonzero=n_nonzero[at]) for at in range(len(third))]
+
+
+def _buying(share: float, spread: float) -> Draw:
+    """A share of the customers buys, for log-normal amounts; a lift makes more of them buy."""
+    def draw(rng: np.random.Generator, shape: tuple[int, int], lift: float = 0.0) -> np.ndarray:
+        paid = np.zeros(shape)
+        is_buyer = rng.random(shape, dtype=np.float32) < share * (1 + lift)
+        paid[is_buyer] = np.exp(spread * rng.standard_normal(int(is_buyer.sum())) - spread**2 / 2)
+        return paid / share
+    return draw
+
+
+def _pareto(rng: np.random.Generator, shape: tuple[int, int], lift: float = 0.0) -> np.ndarray:
+    """The tail of Pareto 1.2: a mean, and no variance."""
+    return (1 + rng.pareto(1.2, shape)) * (1 + lift) / 6
+
+
+WORLDS: dict[str, tuple[Draw, tuple[int, int], float]] = {
+    "5 customers an arm, doubled": (_buying(1 / 2, 1.0), (5, 5), 1.0), "20 customers an arm, doubled": (_buying(0.3, 1.5), (20, 20), 1.0),
+    "one buyer in fifty, doubled": (_buying(0.02, 1.5), (2000, 2000), 1.0), "one buyer in fifty, halved": (_buying(0.02, 1.0), (500, 500), -0.5),
+    "one buyer in fifty, 99:1": (_buying(0.02, 1.0), (9900, 100), 0.0), "one responder in fifty, 9:1": (_buying(0.02, 0.0), (9000, 1000), 0.0),
+    "one responder in 200, 99:1": (_buying(0.005, 0.0), (9900, 100), 0.0), "Pareto 1.2, doubled": (_pareto, (2000, 2000), 1.0),
+    "Pareto 1.2, 9:1": (_pareto, (2700, 300), 0.0),
+}
+
+
+def trusted(n_simulations: int, rng: np.random.Generator, *, alpha: float) -> pd.DataFrame:
+    """Worlds in which a mean's interval errs: a readout must hold the truth, or say that it must not be trusted."""
+    rows = []
+    for name, (draw, sizes, lift) in WORLDS.items():
+        is_wrong = np.concatenate([_trusted(rng, size, draw, sizes, lift, alpha)[1] for size in _chunks(n_simulations, 2 * sum(sizes))])
+        rows.append(rate_row("trusted and wrong", name, is_wrong, at_most=0.07))
+    for name, draw in (("revenue, zero for most", revenue), ("proportion", proportion), ("counts", counts)):
+        is_trusted = np.concatenate([_trusted(rng, size, draw, (2000, 2000), 0.2, alpha)[0] for size in _chunks(n_simulations, 8000)])
+        rows.append(rate_row("trusted where it may be", name, is_trusted, at_least=0.8))
+    return pd.DataFrame(rows)
+
+
+def _trusted(rng: np.random.Generator, size: int, draw: Draw, sizes: tuple[int, int], lift: float, alpha: float) -> tuple[np.ndarray, np.ndarray]:
+    """Whether each readout may be trusted, and whether it may and misses the truth (customers have a mean of 1)."""
+    metric = Metric("goal", "success", "mean", ("goal",))
+    entries = _entries(metric, draw(rng, (size, sizes[0]), 0.0), draw(rng, (size, sizes[1]), lift))
+    rows = [rows_of({"goal": entry}, _plan([metric], alpha))[0] for entry in entries]
+    is_trusted = np.array([row["finding"] not in ("refused", "not to be trusted") for row in rows])
+    is_in = np.array([row["effect_low"] <= lift <= row["effect_high"] for row in rows])
+    return is_trusted, is_trusted & ~is_in
 
 
 def splits(n_simulations: int, rng: np.random.Generator, *, alpha: float = 0.001) -> pd.DataFrame:

@@ -67,7 +67,10 @@ def adjust(arm: Estimate, control: Estimate) -> tuple[Estimate, Estimate]:
              + share[..., None] * gap[..., :, None] * gap[..., None, :])
     xy_cov = ((arm.n - 1)[..., None] * arm.xy_cov + (control.n - 1)[..., None] * control.xy_cov
               + share * (arm.value - control.value)[..., None] * gap)
-    slope = np.einsum("...ij,...j->...i", np.linalg.pinv(x_cov, rcond=1e-12, hermitian=True), xy_cov)
+    scale = np.sqrt(np.einsum("...ii->...i", x_cov))
+    scale = np.where(scale > 0, scale, 1.0)
+    inverse = np.linalg.pinv(x_cov / (scale[..., :, None] * scale[..., None, :]), rcond=1e-10, hermitian=True)
+    slope = np.einsum("...ij,...j->...i", inverse, xy_cov / scale) / scale
     centre = (arm.n[..., None] * arm.x_mean + control.n[..., None] * control.x_mean) / n[..., None]
     return _adjusted(arm, slope, centre), _adjusted(control, slope, centre)
 
@@ -124,14 +127,15 @@ def fieller(top: np.ndarray, top_variance: np.ndarray, below: np.ndarray, below_
     """Fieller's interval of top / below - 1 (its sign turned where `below` is negative).
 
     It holds every ratio r for which top - r below is within `half` standard errors of zero, so it never contradicts
-    the absolute interval. Where `below` itself is within `half` standard errors of zero it has no ends: both missing.
+    the absolute interval; solved for r - 1, so that two huge values lose no digits. Where `below` itself is within `half` standard errors of zero it has no ends: both missing.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
+        gap = top - below
         a = below**2 - half**2 * below_variance
-        b = top * below
-        c = top**2 - half**2 * top_variance
-        root = np.sqrt(np.maximum(b**2 - a * c, 0.0))
-        low, high = (b - root) / a - 1, (b + root) / a - 1
+        b = gap * below + half**2 * below_variance
+        inside = top**2 * below_variance + below**2 * top_variance - half**2 * top_variance * below_variance
+        root = half * np.sqrt(np.maximum(inside, 0.0))
+        low, high = (b - root) / a, (b + root) / a
     is_bounded = a > 0
     turned = below < 0
     low, high = np.where(turned, -high, low), np.where(turned, -low, high)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import comb
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -186,7 +187,8 @@ def _sums(metric: Metric, variables: list[_Variable], cap: float | None) -> dict
         "n_missing": f"count_if({' OR '.join(f'{one} IS NULL OR isnan({one})' for one in raw)})",
         "n_infinite": f"count_if({' OR '.join(f'isinf({one})' for one in raw)})",
         "n_capped": "0" if cap is None else f"count_if(isfinite({raw[0]}) AND abs({raw[0]}) > {cap!r})",
-        "third": f"sum({first.distance} * {first.distance} * {first.distance})",
+        **{f"third_{at}": f"sum({' * '.join([first.distance] * (3 - at) + [one.distance for one in variables[1:2]] * at)})"
+           for at in range(4 if metric.kind == "ratio" else 1)},
     }
     for i, left in enumerate(variables):
         found[f"s_{i}"] = f"sum({left.distance})"
@@ -205,11 +207,23 @@ def _stats(metric: Metric, arms: tuple[str, ...], rows: dict[str, dict], variabl
         shift = np.stack([get(f"s_{i}") for i in range(size)], axis=-1) / n[:, None]
         products = np.stack([np.stack([get(f"s_{min(i, j)}_{max(i, j)}") for j in range(size)], axis=-1) for i in range(size)], axis=-2)
         cov = (products - n[:, None, None] * shift[:, :, None] * shift[:, None, :]) / (n - 1)[:, None, None]
-        third = get("third") / n - 3 * shift[:, 0] * products[:, 0, 0] / n + 2 * shift[:, 0] ** 3
-    mean = shift + np.array([one.mean for one in variables])
+        mean = shift + np.array([one.mean for one in variables])
+        third = _third(metric, mean, shift, products / n[:, None, None], [get(label) / n for label in sums if label.startswith("third")])
     count = {label: get(label) for label in ("n_missing", "n_infinite", "n_capped", "n_nonzero")}
     return MetricStats(metric, arms, Moments(n, mean, np.where(np.abs(cov) < 1e-300, 0.0, cov)), third=np.nan_to_num(third),
                        cap=np.nan if cap is None else cap, covariates=names, **count)
+
+
+def _third(metric: Metric, mean: np.ndarray, shift: np.ndarray, products: np.ndarray, cubes: list[np.ndarray]) -> np.ndarray:
+    """Third central moment of a value, or of value - ratio x denominator, from mean products of their distances."""
+    weight = np.ones((len(mean), 1))
+    if metric.kind == "ratio":
+        weight = np.column_stack([1 / mean[:, 1], -mean[:, 0] / mean[:, 1] ** 2])
+    size = weight.shape[1]
+    one = (weight * shift[:, :size]).sum(axis=1)
+    two = np.einsum("ai,aij,aj->a", weight, products[:, :size, :size], weight)
+    three = sum(comb(3, at) * weight[:, 0] ** (3 - at) * weight[:, -1] ** at * cube for at, cube in enumerate(cubes))
+    return three - 3 * one * two + 2 * one**3
 
 
 def _outcome(name: str, cap: float | None) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from reclib.experiments import effects, engine, power, sequential
+from reclib.experiments import doubt, effects, engine, power, sequential
 from reclib.experiments.plan import Metric, Plan
 from reclib.experiments.stats import MetricStats, Moments, statistics
 from reclib.schema import METRIC_ROLES
@@ -30,7 +30,8 @@ def readout(units: pd.DataFrame | str | Path, plan: Plan) -> pd.DataFrame:
         arms, primary rows only), margin (signed lift that is just acceptable), margin_effect (the same in the unit of
         the metric), is_margin_absolute (how the plan states it), p_margin (one-sided), detectable (smallest effect that had 80 % power), variance_saved (share of
         the variance that the covariates took out), cap, n_capped_*, n_missing_*, finding (better, worse, not shown,
-        within margin, margin not shown, no margin, refused) and reason.
+        within margin, margin not shown, no margin, not to be trusted, refused), doubt (why its numbers must not be
+        trusted, see `doubt`) and reason (why there are none).
     """
     if not isinstance(units, pd.DataFrame):
         return from_statistics(engine.from_parquet(units, plan), plan, blocked=engine.blocking_reason(units, plan))
@@ -158,7 +159,7 @@ def _shared(stats: MetricStats, index: int, plan: Plan) -> dict:
         "experiment_id": plan.experiment_id, "metric": metric.name, "arm": stats.arms[index], "role": metric.role,
         "kind": metric.kind, "is_up": metric.is_up, "control": stats.arms[0],
         "n_arm": 0 if moments is None else int(moments.n[index]), "n_control": 0 if moments is None else int(moments.n[0]),
-        "cap": stats.cap, "p_adjusted": np.nan, "is_margin_absolute": metric.is_margin_absolute,
+        "cap": stats.cap, "doubt": doubt.why(stats, index), "p_adjusted": np.nan, "is_margin_absolute": metric.is_margin_absolute,
     }
     for name, counts in (("missing", stats.n_missing), ("capped", stats.n_capped)):
         row[f"n_{name}_arm"] = int(counts[index]) if len(counts) else 0
@@ -239,6 +240,8 @@ def _finding(row: dict, alpha: float) -> str:
     """One word for what a row shows."""
     if row["reason"] or np.isnan(row["effect"]):
         return "refused"
+    if row["doubt"]:
+        return "not to be trusted"
     p = row["p_value"] if np.isnan(row["p_adjusted"]) else row["p_adjusted"]
     is_good = (row["effect"] > 0) == row["is_up"]
     if row["role"] != "guardrail":

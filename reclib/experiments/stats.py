@@ -50,7 +50,8 @@ class MetricStats:
         uncapped: the same moments without the cap, or None.
         covariates: names of the covariates among the variables.
         n_nonzero: customers with a value other than zero (of the numerator, for ratios).
-        third: third central moment of the value (capped where it is), which says how it leans.
+        third: third central moment of the value (capped where it is), or of a customer's share in the ratio; it says
+            how the estimate leans. None of quantiles.
         quantile: value and variance of one customer's share in it, for quantiles, or None.
         reason: why the metric cannot be read, empty where it can.
     """
@@ -191,18 +192,22 @@ def _metric_stats(units: pd.DataFrame, codes: np.ndarray, metric: Metric, arms: 
         return MetricStats(metric, arms, raw, quantile=_quantiles(values[:, 0], codes, metric.quantile, len(arms)), **count)
     cap = cap_of(values, metric)
     if np.isnan(cap):
-        return MetricStats(metric, arms, raw, covariates=names, third=_third(values[:, 0], codes, raw), **count)
+        return MetricStats(metric, arms, raw, covariates=names, third=_third(values, codes, raw, metric), **count)
     is_capped = (np.abs(values) > cap)[:, 0]
     capped = np.column_stack([np.clip(values[:, 0], -cap, cap), values[:, 1:]])
     moments = grouped_moments(np.hstack([capped, covariates]), codes, len(arms))
     return MetricStats(
         metric, arms, moments, cap=cap, uncapped=raw, n_capped=np.bincount(codes[is_capped], minlength=len(arms)),
-        third=_third(capped[:, 0], codes, moments), covariates=names, **count)
+        third=_third(capped, codes, moments, metric), covariates=names, **count)
 
 
-def _third(values: np.ndarray, codes: np.ndarray, moments: Moments) -> np.ndarray:
-    cubes = np.bincount(codes, (values - moments.mean[codes, 0]) ** 3, len(moments.n))
-    return cubes / np.maximum(moments.n, 1)
+def _third(values: np.ndarray, codes: np.ndarray, moments: Moments, metric: Metric) -> np.ndarray:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = values[:, 0] - moments.mean[codes, 0]
+        if metric.kind == "ratio":
+            top, below = moments.mean[:, 0], moments.mean[:, 1]
+            share = (values[:, 0] - (top / below)[codes] * values[:, 1]) / below[codes]
+    return np.bincount(codes, share**3, len(moments.n)) / np.maximum(moments.n, 1)
 
 
 def column_reason(units: pd.DataFrame, metric: Metric) -> str:

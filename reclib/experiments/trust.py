@@ -5,15 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from reclib.experiments import effects, srm
+from reclib.experiments import doubt, effects, srm
 from reclib.experiments.plan import Plan
 from reclib.experiments.readout import blocking_reason, of_experiment
 from reclib.experiments.stats import MetricStats, grouped_moments, statistics
 
 LAYER = "experiments"
 COUPLED = ("stock", "budget")
-MAX_LEAN = 0.3
-MIN_NONZERO = 60
 
 
 def check_units(units: pd.DataFrame, plan: Plan, *, stats: dict[str, MetricStats] | None = None) -> pd.DataFrame:
@@ -26,13 +24,13 @@ def check_units(units: pd.DataFrame, plan: Plan, *, stats: dict[str, MetricStats
 
     Returns:
         A `checks` table: units, sample_ratio, leaked_arms, sample_ratio_<segment>, missing_values, balance_<covariate>,
-        skew_<metric> (only where it warns: rare values or a small arm make its interval lean).
+        doubt_<metric> (only where it warns: rare or large values, or a small arm, let its interval err).
         p-values of several segments, metrics or covariates are corrected for their number (Bonferroni).
     """
     own = of_experiment(units, plan)
     stats = statistics(own, plan) if stats is None else stats
     rows = [_units_row(own, plan), *_split_rows(own, plan), *_segment_rows(own, plan), _missing_row(stats, plan),
-            *_balance_rows(own, plan), *_lean_rows(stats)]
+            *_balance_rows(own, plan), *_doubt_rows(stats)]
     return pd.DataFrame(rows)
 
 
@@ -155,21 +153,8 @@ def _balance(units: pd.DataFrame, plan: Plan, name: str) -> dict[str, float]:
     return {arm: float(p) for arm, p in zip(arms[1:], found["p_value"]) if np.isfinite(p)}
 
 
-def _lean_rows(stats: dict[str, MetricStats]) -> list[dict]:
-    """Warn of metrics whose few values other than zero make the interval lean."""
-    rows = []
-    for name, entry in stats.items():
-        if entry.moments is None or not len(entry.third) or entry.metric.kind != "mean" or (entry.moments.n < 2).any():
-            continue
-        estimate = effects.mean_estimate(entry.moments)
-        leans = [float(effects.lean(entry.third[at], _at(estimate, at), entry.third[0], _at(estimate, 0))) for at in range(1, len(entry.arms))]
-        worst, fewest = max(map(abs, leans)), int(entry.n_nonzero.min())
-        if worst > MAX_LEAN:
-            rows.append(_row(f"skew_{name}", "warn", worst, MAX_LEAN, f"a few large values carry {name}, so its interval leans and errs more often than it says"))
-        elif fewest < MIN_NONZERO:
-            rows.append(_row(f"skew_{name}", "warn", fewest, MIN_NONZERO, f"{name} is other than zero for only {fewest:,} customers in an arm, so its interval is rough"))
-    return rows
-
-
-def _at(estimate: effects.Estimate, index: int) -> effects.Estimate:
-    return effects.Estimate(estimate.n[index], estimate.value[index], estimate.variance[index])
+def _doubt_rows(stats: dict[str, MetricStats]) -> list[dict]:
+    """Warn of metrics whose interval must not be trusted."""
+    found = {name: [doubt.why(entry, at) for at in range(1, len(entry.arms))] for name, entry in stats.items()}
+    return [_row(f"doubt_{name}", "warn", "", "", f"{name} is not to be trusted: {next(filter(None, reasons))}")
+            for name, reasons in found.items() if any(reasons)]

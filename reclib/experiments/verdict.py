@@ -2,7 +2,7 @@
 
 SHIP: a success metric is better, none is worse, and every guardrail is within its margin. ROLLBACK: a success metric
 or a guardrail is worse (a guardrail that is worse but within its margin stops nothing that a success metric pays for).
-HOLD: neither. INVALID beats all: a failed check means that the numbers must not be read.
+HOLD: neither; a metric whose interval must not be trusted decides nothing. INVALID beats all: a failed check means that the numbers must not be read.
 """
 
 from __future__ import annotations
@@ -128,6 +128,8 @@ def metric_sentence(row: object, alpha: float) -> str:
         size = size.removesuffix(" a customer")
     if pd.notna(row.lift) and row.lift_high - row.lift_low < WIDEST:
         size += f" ({report.percent(row.lift)}, between {report.percent(row.lift_low)} and {report.percent(row.lift_high)})"
+    if row.finding == "not to be trusted":
+        return f"{row.metric} must not be trusted: {row.doubt}; it says {size}."
     words = {
         "better": "is better by", "worse": "is worse by", "not shown": "did not move beyond chance:",
         "within margin": "stays within its margin:", "worse, within margin": "is worse, though within its margin:",
@@ -153,11 +155,11 @@ def money(primary: pd.DataFrame, plan: Plan, arm: str, *, currency: str | None) 
     Returns:
         metric, currency, arm, amount with low and high (had all `n_customers` of the experiment got it), per_customer
         with its interval, n_arm (those who got it), is_shown (the interval leaves out zero) and confidence; None where
-        the plan has no money metric, the source no currency, or the metric could not be read.
+        the plan has no money metric, the source no currency, or the metric could not be read or trusted.
     """
     name = money_metric(plan)
     rows = primary[(primary["arm"] == arm) & (primary["metric"] == name)]
-    if not currency or rows.empty or pd.isna(rows["effect"].iloc[0]):
+    if not currency or rows.empty or pd.isna(rows["effect"].iloc[0]) or rows["finding"].iloc[0] == "not to be trusted":
         return None
     row = rows.iloc[0]
     n = int(primary.loc[primary["metric"] == name, "n_arm"].sum() + row["n_control"])
@@ -176,7 +178,7 @@ def money_sentence(found: dict | None, *, currency: str | None, metric: str | No
     if not currency:
         return f"No amount is named: the source does not say in which currency {metric} is."
     if found is None:
-        return f"No amount is named: {metric} could not be read."
+        return f"No amount is named: {metric} could not be read, or must not be trusted."
     unit, n = found["currency"], found["n_arm"]
     low, high = report.money(found["per_customer_low"], unit), report.money(found["per_customer_high"], unit)
     best, total = report.money(found["per_customer"], unit), report.money(found["per_customer"] * n, unit, 0)
@@ -212,6 +214,10 @@ def _how_to_go_on(own: pd.DataFrame, plan: Plan) -> str:
         return "Write a plan with a success metric before the next test."
     if len(unread):
         return f"Repair what keeps {', '.join(unread)} from being read, then read again."
+    doubted = own.loc[own["role"].isin(["success", "guardrail"]) & (own["finding"] == "not to be trusted"), "metric"]
+    if len(doubted):
+        return (f"Nothing can rest on {', '.join(doubted)}: next time cap large values in the plan (`winsorise`), give the arms "
+                f"equal shares, or wait for more customers.")
     unset = own.loc[own["finding"] == "no margin", "metric"]
     if len(unset):
         return f"State how much worse {', '.join(unset)} may get before the next test."
