@@ -56,9 +56,9 @@ def run(tmp_path, monkeypatch):
     monkeypatch.setenv("RECLIB_REPORTS", str(tmp_path))
     monkeypatch.setenv("RECLIB_RUN", "night")
 
-    def make(**options):
+    def make(text: str = RULES, **options):
         items, ranked, candidates, events = world_of(**options)
-        case, plans = decided(items, ranked, candidates, events)
+        case, plans = decided(items, ranked, candidates, events, text)
         priced = prices.price_rules(ranked, case, "value", n_sample=30)
         facts = {"name": "shop", "as_of": AS_OF, "currency": "EUR"}
         for name, frame in {"items": items, "ranked": ranked, "candidates": candidates, "events": events,
@@ -96,6 +96,19 @@ def test_the_smallest_boost_shows_the_item_and_a_smaller_one_does_not(run):
     desk = trace.open_desk(row["customer_id"], run="latest", policy="value", items=store.read("items"), facts=store.read_facts("rules"))
     code = int(desk.world.code_items(pd.Series([row["item_id"]]))[0])
     assert boost["is_verified"] and not trace._shows(trace._boosted(desk, row["item_id"], boost["size"] - 0.02), code)
+
+
+def test_a_trace_weighs_novelty_and_repetition_as_the_night_did(run):
+    text = RULES + """  - {id: NEW, kind: diversity, owner: o, reason: r, method: novelty, weight: 0.9}
+  - {id: AGAIN, kind: diversity, owner: o, reason: r, method: repetition, weight: 0.9}
+"""
+    case, plans = run(text)
+    assert set(plans["value"].taken) == {"NEW", "AGAIN"}
+    assert plans["value"].taken["NEW"].max() > 0 < plans["value"].taken["AGAIN"].max()
+    for item in ("i03", "i04", "i05"):
+        told = trace.why(0, item)
+        assert told.is_reproduced and told.state == outcomes.decisions(case, plans).query(
+            "policy == 'value' and customer_id == 0 and item_id == @item")["state"].iloc[0]
 
 
 def test_ids_given_as_text_match_whole_numbers(run):

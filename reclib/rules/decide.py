@@ -19,17 +19,16 @@ from reclib.allocation import problem as allocation
 from reclib.allocation.crossing import families
 from reclib.allocation.prices import groups_of
 from reclib.allocation.solve import solve
-from reclib.rules import filters, slates
+from reclib.rules import controls, filters, slates
 from reclib.rules.conditions import hold
-from reclib.rules.kinds import Boost, Diversity, Pin, Rule
+from reclib.rules.kinds import Boost, Pin, Rule
 from reclib.rules.pairs import Pairs, World
 from reclib.rules.plan import Case, Plan
-from reclib.rules.shared import capacity, groups, quota_of, row_of
+from reclib.rules.shared import capacity, quota_of, row_of
 from reclib.rules.states import end_states
 
 FILL = 1e-6
 PIN_BONUS = 3.0
-MMR_EXTRA = 8
 
 
 def prepare(ranked: pd.DataFrame, rules: list[Rule], world: World, *, k: int) -> Case:
@@ -78,7 +77,7 @@ def decide(ranked: pd.DataFrame, case: Case, *, policies: list[str] | None = Non
 
 def draft_of(ranked: pd.DataFrame, case: Case, policy: str, *, without: str | None = None,
              columns: dict[str, np.ndarray] | None = None) -> Plan:
-    """Everything of a plan but the slates: filters, levers, penalties and the problem to allocate.
+    """Everything of a plan but the slates: filters, levers, controls and the problem to allocate.
 
     Args:
         ranked: rows of one policy.
@@ -96,12 +95,12 @@ def draft_of(ranked: pd.DataFrame, case: Case, policy: str, *, without: str | No
     is_open = is_ranked & (first < 0)
     score = np.round(columns["priority"] * _times(case, rules), 6)
     score = np.where(is_open, np.where(score >= 0, score + FILL, score), -np.inf)
-    penalty = _penalty(case, rules, score)
-    score = np.where(is_open, np.round(score - penalty, 9), -np.inf)
+    taken = controls.taken(rules, case.pairs, score, k=case.k)
+    score = np.where(is_open, np.round(score - sum(taken.values(), np.zeros(len(score))), 9), -np.inf)
     bonus = PIN_BONUS * float(np.max(score[np.isfinite(score)], initial=1.0))
     problem = _problem(case, rules, score, columns["p_response"], bonus)
     empty = np.zeros(len(first), dtype="int64")
-    return Plan(policy=policy, is_ranked=is_ranked, first=first, score=score, penalty=penalty, position=empty,
+    return Plan(policy=policy, is_ranked=is_ranked, first=first, score=score, taken=taken, position=empty,
                 state=np.full(len(first), "", dtype=object), blame=empty - 1, problem=problem, found=None,
                 is_pinned=empty > 0, relaxed=relaxed, yielded=yielded, is_added=is_ranked & ~by_ranking,
                 bonus=bonus, **columns)
@@ -123,7 +122,7 @@ def settle(case: Case, draft: Plan, found: allocation.Allocation) -> Plan:
     table[draft.problem.pair_row, draft.problem.pair_column] = wanted
     position = draft.problem.of_pairs(slates.place_pins(found.position.astype("int64"), table))
     plan = replace(draft, position=position, found=found, is_pinned=(position > 0) & (wanted > 0))
-    return replace(plan, **dict(zip(("state", "blame"), end_states(case, plan, rules))))
+    return replace(plan, **dict(zip(("state", "blame"), end_states(case, plan))))
 
 
 def aligned(ranked: pd.DataFrame, case: Case) -> dict[str, np.ndarray]:
@@ -208,19 +207,6 @@ def _times(case: Case, rules: list[Rule]) -> np.ndarray:
         return np.ones(len(case.pairs))
     stacked = np.stack([np.ones(len(case.pairs)), *own])
     return stacked.max(axis=0) * stacked.min(axis=0)
-
-
-def _penalty(case: Case, rules: list[Rule], score: np.ndarray) -> np.ndarray:
-    mmr = [rule for rule in rules if isinstance(rule, Diversity) and rule.method == "mmr" and rule.weight > 0]
-    if not mmr or not len(score):
-        return np.zeros(len(score))
-    framed = allocation.from_pairs(case.pairs.customer, case.pairs.item, score, k=case.k,
-                                   n_customers=len(case.world.customers), n_items=len(case.world.items))
-    total = np.zeros(framed.item.shape)
-    for rule in mmr:
-        features = np.column_stack([groups(case.world, name) for name in rule.fields])
-        total += slates.mmr_penalty(framed.item, framed.value, features, weight=rule.weight, depth=case.k + MMR_EXTRA)
-    return np.round(framed.of_pairs(total), 6)
 
 
 def _problem(case: Case, rules: list[Rule], score: np.ndarray, p_response: np.ndarray,

@@ -9,7 +9,7 @@ from reclib import plots
 from reclib.report import percent
 from reclib.rules import pairs as fields_of
 from reclib.rules import slates
-from reclib.rules.plan import Case, Plan
+from reclib.rules.plan import Case, Plan, sample
 from reclib.rules.shared import groups
 from reclib.rules.states import reduced
 
@@ -25,8 +25,7 @@ class Desk:
     """
 
     def __init__(self, case: Case, plan: Plan, *, n_sample: int = 800, seed: int = 0) -> None:
-        n = len(case.world.customers)
-        rows = np.arange(n) if n <= n_sample else np.sort(np.random.default_rng(seed).choice(n, n_sample, replace=False))
+        rows = sample(case, n_sample, seed)
         self._plan, self._k, self._rows = plan, case.k, rows
         price = reduced(case, plan)[0]
         self._item = plan.problem.item[rows]
@@ -55,7 +54,8 @@ class Desk:
         steps = np.unique(np.round(np.linspace(low, high, N_STEPS), 3 if high <= 1 else 0))
         path = [self._shares(**(values | {first: float(step)})) for step in steps]
         now = self._shares(**values)
-        fig, (left, right) = plots.plt.subplots(1, 2, figsize=(8.4, 3.0), layout="constrained")
+        fig, (left, right) = plots.plt.subplots(1, 2, figsize=(8.4, 3.0))
+        fig.subplots_adjust(left=0.08, right=0.97, bottom=0.17, top=0.89, wspace=0.55)
         for place, name in enumerate(("value", "filled slots")):
             left.plot(steps, [100 * shares[name] for shares in path], color=plots.PALETTE[place], marker=plots.MARKERS[place],
                       markersize=4, label=name)

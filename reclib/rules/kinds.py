@@ -237,18 +237,25 @@ class SlateQuota(_Rule):
 
 
 class Diversity(_Rule):
-    """Prefer what differs from the items above it (`mmr`), or allow at most `max` items that share all `fields`.
+    """Prefer what differs from the items above it (`mmr`), what is less known (`novelty`) or was not seen this week
+    (`repetition`), each by `weight`; or allow at most `max` items that share all `fields` (`max_similar`).
 
     With `mmr` an item loses `weight` times its own score for each share of `fields` in which it equals the most
-    similar item placed above it.
+    similar item placed above it; the formulas of the others are in `controls`.
     """
 
     kind: Literal["diversity"]
     is_hard: bool = False
-    method: Literal["mmr", "max_similar"] = "mmr"
-    fields: Annotated[list[str], Field(min_length=1)]
+    method: Literal["mmr", "max_similar", "novelty", "repetition"] = "mmr"
+    fields: list[str] = []
     weight: Annotated[float, Field(ge=0, le=1)] = 0.2
     max: Annotated[int, Field(ge=1)] = 1
+
+    @model_validator(mode="after")
+    def _alike(self) -> Diversity:
+        if bool(self.fields) != (self.method in ("mmr", "max_similar")):
+            raise ValueError("'fields' must name what makes items alike for methods 'mmr' and 'max_similar', and only for them")
+        return self
 
     @property
     def scope(self) -> str:
@@ -256,11 +263,11 @@ class Diversity(_Rule):
 
     @property
     def limit(self) -> float | None:
-        return self.weight if self.method == "mmr" else float(self.max)
+        return float(self.max) if self.method == "max_similar" else self.weight
 
     @property
     def needs(self) -> list[str]:
-        return list(self.fields)
+        return {"novelty": ["buyers_share"], "repetition": ["n_seen_7d"]}.get(self.method, list(self.fields))
 
 
 class Boost(_Rule):

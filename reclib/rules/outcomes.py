@@ -128,7 +128,7 @@ def _met(case: Case, rule, rows: np.ndarray) -> pd.Series:
 
 def _why_held(plan: Plan, rule, rows: np.ndarray) -> pd.Series | str:
     if isinstance(rule, Diversity):
-        return "like an item above it"
+        return {"novelty": "well known", "repetition": "seen this week"}.get(rule.method, "like an item above it")
     word = plan.state[rows]
     return pd.Series(word).map(STATE_WORDS).astype("str").reset_index(drop=True)
 

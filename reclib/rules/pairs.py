@@ -10,6 +10,7 @@ State fields, all as of a moment and nothing after it:
     days_since_contact, n_contacts_<d>d                        impressions of the customer, by day, item whatever
     days_since_launch                                          since the item's `valid_from` (or `launched_at`)
     is_on_sale                                                 inside `valid_from` .. `valid_to`
+    buyers_share                                               share of the customers who bought the item; one buyer is added
     margin_rate                                                (price - unit_cost) / price
     is_opted_out                                               `opted_out_at` has passed
 
@@ -32,7 +33,8 @@ _TYPES = {"bought": ("purchase",), "seen": ("impression",), "dismissed": ("dismi
 _SINCE = re.compile(r"days_since_(bought|seen|dismissed)$")
 _COUNT = re.compile(r"n_(bought|seen|dismissed)_(\d+)d$")
 _CONTACTS = re.compile(r"n_contacts_(\d+)d$")
-_PLAIN = ("is_new_to_customer", "is_personal", "days_since_contact", "days_since_launch", "is_on_sale", "margin_rate", "is_opted_out")
+_PLAIN = ("is_new_to_customer", "is_personal", "days_since_contact", "days_since_launch", "is_on_sale", "margin_rate", "is_opted_out",
+          "buyers_share")
 _DAY = np.timedelta64(1, "D")
 
 
@@ -214,7 +216,15 @@ def _is_on_sale(world: World) -> pd.Series:
     return on_sale
 
 
-_ITEM_STATE = {"margin_rate": _margin_rate, "days_since_launch": _days_since_launch, "is_on_sale": _is_on_sale}
+def _buyers_share(world: World) -> pd.Series:
+    if "purchase" not in world.event_types:
+        raise KeyError("no events of type purchase")
+    bought = world.events[world.events["event_type"] == "purchase"].drop_duplicates(["customer_code", "item_code"])
+    n_buyers = np.bincount(bought["item_code"], minlength=len(world.items))
+    return pd.Series((n_buyers + 1) / (len(world.customers) + 1)).round(9)
+
+
+_ITEM_STATE = {"buyers_share": _buyers_share, "margin_rate": _margin_rate, "days_since_launch": _days_since_launch, "is_on_sale": _is_on_sale}
 
 
 def _item_column(world: World, name: str) -> pd.Series:

@@ -56,7 +56,7 @@ class Plan:
         rank, priority, p_response, money: as ranked; `money` is p_response x value.
         first: number (in the case's rules) of the first rule that refused the pair, else -1.
         score: what was maximised: the priority after boosts and diversity, without the bonus of pins.
-        penalty: what diversity took from the score.
+        taken: rule_id -> what a control (diversity, novelty, repetition) took from the score.
         position: slot from 1, else 0.
         state: one of `STATES`, "" where not ranked.
         blame: number of the rule that kept an allowed pair out, else -1.
@@ -77,7 +77,7 @@ class Plan:
     money: np.ndarray
     first: np.ndarray
     score: np.ndarray
-    penalty: np.ndarray
+    taken: dict[str, np.ndarray]
     position: np.ndarray
     state: np.ndarray
     blame: np.ndarray
@@ -90,6 +90,11 @@ class Plan:
     bonus: float
 
     @property
+    def penalty(self) -> np.ndarray:
+        """What all controls together took from the score."""
+        return sum(self.taken.values(), np.zeros(len(self.score)))
+
+    @property
     def value(self) -> float:
         """Sum of the scores shown, in the unit of the policy's priority."""
         return float(np.round(self.score[self.position > 0], 6).sum())
@@ -97,3 +102,11 @@ class Plan:
 
 def _concerns(rule: Rule, policy: str) -> bool:
     return rule.policies is None or policy in rule.policies
+
+
+def sample(case: Case, n: int, seed: int) -> np.ndarray:
+    """Codes of a random sample of customers, sorted; all where there are no more than that."""
+    n_customers = len(case.world.customers)
+    if n_customers <= n:
+        return np.arange(n_customers)
+    return np.sort(np.random.default_rng(seed).choice(n_customers, n, replace=False))

@@ -22,12 +22,13 @@ from reclib.allocation.pricing import PriceList
 from reclib.allocation.pricing import price_rules as price_variants
 from reclib.allocation.problem import Problem
 from reclib.allocation.solve import solve
+from reclib.rules import controls
 from reclib.rules.decide import aligned, allocate, draft_of, settle
 from reclib.rules.outcomes import reasons, slates
-from reclib.rules.plan import Case, Plan
+from reclib.rules.plan import Case, Plan, sample
 from reclib.rules.shared import quota_of
 from reclib.rules.pairs import Pairs
-from reclib.rules.kinds import Boost, Diversity, Pin, Rule, SlateQuota, Stock
+from reclib.rules.kinds import Boost, Pin, Rule, SlateQuota, Stock
 
 ALL_LIFTED = "all rules lifted"
 
@@ -110,7 +111,7 @@ def _bench(ranked: pd.DataFrame, case: Case, policy: str, n_sample: int, seed: i
 
 
 def _is_lever(rule: Rule) -> bool:
-    return isinstance(rule, (Boost, Pin)) or isinstance(rule, Diversity) and rule.method == "mmr"
+    return isinstance(rule, (Boost, Pin)) or controls.takes(rule)
 
 
 def _priced_plain(lifted: PriceList, alone: PriceList, grown: float) -> pd.DataFrame:
@@ -263,8 +264,7 @@ def _limit_of(case: Case, plan: Plan, rule: Rule, unit: str) -> dict:
 
 def _sample(case: Case, n_sample: int, seed: int) -> tuple[Case, np.ndarray]:
     """The case of a random sample of customers, and their codes."""
-    n = len(case.world.customers)
-    rows = np.arange(n) if n <= n_sample else np.sort(np.random.default_rng(seed).choice(n, n_sample, replace=False))
+    rows = sample(case, n_sample, seed)
     kept = np.isin(case.pairs.customer, rows)
     pairs = Pairs(case.world, case.pairs.customer[kept], case.pairs.item[kept])
     narrowed = {name: {rule: mark[kept] for rule, mark in getattr(case, name).items()} for name in ("refused", "pins", "levers")}

@@ -21,16 +21,15 @@ def members(world: World, condition: object, *, on_missing: str = "allow") -> np
 
 def groups(world: World, name: str) -> np.ndarray:
     """Codes of an item field's values; -1 where missing."""
-    values, codes = level(world, name)
-    if codes != "item":
-        raise ValueError(f"field {name!r} belongs to customers; quotas and diversity need a field of items.")
-    return pd.factorize(values, sort=True)[0]
+    if ("groups", name) not in world.memory:
+        world.memory["groups", name] = pd.factorize(_item_level(world, name), sort=True)[0]
+    return world.memory["groups", name]
 
 
 def _item_level(world: World, name: str) -> pd.Series:
     values, codes = level(world, name)
     if codes != "item":
-        raise ValueError(f"field {name!r} belongs to customers; a shared rule needs fields of items.")
+        raise ValueError(f"field {name!r} belongs to customers; quotas, diversity and shared rules need fields of items.")
     return values
 
 

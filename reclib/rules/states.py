@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from reclib.rules.kinds import Diversity, Rule, Stock
+from reclib.rules.kinds import Stock
 from reclib.rules.plan import Case, Plan
 
 
@@ -27,7 +27,7 @@ def reduced(case: Case, plan: Plan) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     return total, parts
 
 
-def end_states(case: Case, plan: Plan, rules: list[Rule]) -> tuple[np.ndarray, np.ndarray]:
+def end_states(case: Case, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
     """The one state that each pair ends in, and the rule that kept an allowed pair out."""
     number = {rule.id: place for place, rule in enumerate(case.rules)}
     is_open, is_shown = plan.is_ranked & (plan.first < 0), plan.position > 0
@@ -43,10 +43,9 @@ def end_states(case: Case, plan: Plan, rules: list[Rule]) -> tuple[np.ndarray, n
     for rule_id, is_full in _full_quotas(case, plan, is_shown):
         capped = could & (net > cut) & is_full & (state != "capped")
         blame[capped], state[capped] = number[rule_id], "capped"
-    diverse = [number[rule.id] for rule in rules if isinstance(rule, Diversity) and rule.method == "mmr"]
     pushed = could & (state == "below_cut") & (plan.penalty > 0) & (plan.score <= raw_cut)
-    if diverse:
-        blame[pushed], state[pushed] = diverse[0], "capped"
+    if pushed.any():
+        blame[pushed], state[pushed] = _dearest(plan.taken, number, len(net))[pushed], "capped"
     rest = could & (state == "below_cut") & (plan.score > raw_cut)
     blame[rest], state[rest] = _tightest(plan, parts, number), "lost_to_allocation"
     state[is_shown] = "shown"

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from reclib.rules import register
+from reclib.rules.pairs import level
 from reclib.rules.plan import Case, Plan
 from reclib.rules.prices import Priced, would_refuse
 
@@ -85,9 +86,16 @@ def facts(case: Case, plans: dict[str, Plan], priced: Priced, source: dict, unit
                     for name, plan in plans.items()},
         "prices": {name: _prices(case, plan) for name, plan in plans.items()},
         "everyone": case.world.memory.get("everyone", []), "event_types": list(case.world.event_types),
-        "is_split": source.get("is_split"),
+        "is_split": source.get("is_split"), "buyers_share": _buyers_share(case),
         "decided_for": "each policy is decided for all customers with the whole stock and budget",
     }
+
+
+def _buyers_share(case: Case) -> dict[str, float]:
+    """What a trace cannot work out from one customer's events, where a rule asks for it."""
+    if not any("buyers_share" in rule.needs for rule in case.rules):
+        return {}
+    return dict(zip(case.world.items["item_id"].astype("str"), level(case.world, "buyers_share")[0].tolist()))
 
 
 def _prices(case: Case, plan: Plan) -> dict:

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from reclib import schema, store
+from reclib.allocation.problem import Allocation
 from reclib.report import number
 from reclib.rules import filters, pairs, register, slates
 from reclib.rules.decide import draft_of, prepare, settle
@@ -72,6 +73,7 @@ class Desk:
         policy: whose slates.
         k: slots.
         prices: of the run's shared limits: items (by id as text) and rows.
+        memory: cases prepared so far, by rules and slots.
     """
 
     ranked: pd.DataFrame
@@ -81,6 +83,7 @@ class Desk:
     policy: str
     k: int
     prices: dict
+    memory: dict = field(default_factory=dict, repr=False)
 
     def decide(self, *, ranked: pd.DataFrame | None = None, rules: list[Rule] | None = None, k: int | None = None,
                freed: tuple[str, int] | None = None) -> tuple[Case, Plan]:
@@ -90,13 +93,16 @@ class Desk:
             ranked, rules, k: in place of the run's own.
             freed: a rule and an item code: as if the rule did not refuse this pair.
         """
-        rows = self.ranked if ranked is None else ranked
-        case = prepare(rows, self.rules if rules is None else rules, self.world, k=self.k if k is None else k)
+        rows, asked = self.ranked if ranked is None else ranked, self.rules if rules is None else rules
+        key = tuple(rule.id for rule in asked), self.k if k is None else k
+        if key not in self.memory:
+            self.memory[key] = prepare(self.ranked, asked, self.world, k=key[1])
+        case = self.memory[key]
         if freed is not None and freed[0] in case.refused:
             open_ = case.refused[freed[0]] & (case.pairs.item != freed[1])
             case = replace(case, refused=case.refused | {freed[0]: open_})
         draft = draft_of(rows, case, self.policy)
-        return case, settle(case, draft, _at_prices(draft, case, self.prices))
+        return case, settle(case, draft, _at_prices(draft, case, self))
 
 
 def why(customer_id: object, item_id: object, *, run: str = store.LATEST, policy: str | None = None) -> Answer:
@@ -137,6 +143,8 @@ def open_desk(customer: object, *, run: str, policy: str, items: pd.DataFrame, f
     people = store.read("customers", run=run, where=mine) if store.has("customers", run=run) else None
     world = pairs.build(items, people, events, as_of=schema.end_of_day(source["as_of"]), customer_ids=pd.Series([customer]),
                         candidates=offered, everyone=facts.get("everyone"), event_types=facts.get("event_types"))
+    if facts.get("buyers_share"):
+        world.memory["buyers_share"] = world.items["item_id"].astype("str").map(facts["buyers_share"]), "item"
     return Desk(ranked, offered, register.from_records(facts["register"]), world, policy, facts["k"],
                 facts.get("prices", {}).get(policy, {}))
 
@@ -222,14 +230,13 @@ def example_sentence(table: pd.DataFrame) -> str:
             f"{one['change']}.")
 
 
-def _at_prices(draft: Plan, case: Case, prices: dict):
-    """The customer's best slate at given prices of the shared limits."""
-    from reclib.allocation.problem import Allocation
-
-    ids = case.world.items["item_id"].astype("str")
-    item_prices = ids.map(prices.get("items", {})).fillna(0.0).to_numpy("float64")
-    empty = Allocation(position=np.zeros(draft.problem.item.shape, dtype="int16"), value=0.0, bound=0.0, item_prices=item_prices,
-                       row_prices=prices.get("rows", {}), rows=pd.DataFrame(columns=["name", "slack"]), fill_rate=0.0,
+def _at_prices(draft: Plan, case: Case, desk: Desk) -> Allocation:
+    """The customer's best slate at the run's prices of the shared limits."""
+    if "item prices" not in desk.memory:
+        found = desk.world.items["item_id"].astype("str").map(desk.prices.get("items", {}))
+        desk.memory["item prices"] = found.fillna(0.0).to_numpy("float64")
+    empty = Allocation(position=np.zeros(draft.problem.item.shape, dtype="int16"), value=0.0, bound=0.0,
+                       item_prices=desk.memory["item prices"], row_prices=desk.prices.get("rows", {}), rows=pd.DataFrame(columns=["name", "slack"]), fill_rate=0.0,
                        method="prices", n_iterations=0)
     taken, _ = reduced(case, replace(draft, found=empty))
     problem = draft.problem
@@ -247,7 +254,7 @@ def _prices_of(case: Case, plan: Plan) -> dict:
 def _narrowed(world: pairs.World, customer: int) -> pairs.World:
     """The world of one customer, with what was worked out for it."""
     events = world.events[world.events["customer_code"] == customer].assign(customer_code=0)
-    memory = {"everyone": world.memory["everyone"]} if "everyone" in world.memory else {}
+    memory = {name: world.memory[name] for name in ("everyone", "buyers_share") if name in world.memory}
     if "is_personal" in world.memory:
         keys, values, empty = world.memory["is_personal"]
         mine = keys // len(world.items) == customer
@@ -398,7 +405,7 @@ def _boosted(desk: Desk, item: object, times: float) -> tuple[Case, Plan]:
 
 def _tried_pin(desk: Desk, code: int, item: object) -> dict:
     plain = item.item() if isinstance(item, np.generic) else item
-    pin = Pin(kind="pin", id="PIN_TRIED", owner="trace", reason="tried", item_id=plain, position=1)
+    pin = Pin(kind="pin", id=f"trial pin of {plain}", owner="trace", reason="tried", item_id=plain, position=1)
     return _change("pin", f"item {item} were pinned", 1, _shows(desk.decide(rules=register.in_order([*desk.rules, pin])), code))
 
 

@@ -1,6 +1,6 @@
 """Diversity, novelty and repetition as controls: what each step of them costs in value.
 
-A control takes a share of a pair's score: `score x (1 - weight x signal)`. Filters and slate quotas hold along the
+Each step is decided with the rule of kind `diversity` that a file would write. Filters and slate quotas hold along the
 whole curve; shared limits do not, so that the curve shows the control alone.
 """
 
@@ -9,17 +9,19 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from reclib.allocation import problem as allocation
+from reclib.rules import controls, slates
 from reclib.rules import pairs as fields_of
-from reclib.rules import slates
-from reclib.rules.decide import MMR_EXTRA
-from reclib.rules.plan import Case, Plan
+from reclib.rules.kinds import Diversity
+from reclib.rules.pairs import Pairs
+from reclib.rules.plan import Case, Plan, sample
 from reclib.rules.shared import groups
 
 WEIGHTS = (0.0, 0.1, 0.2, 0.4, 0.7, 1.0)
 N_WEEKS = 9
-MEASURES = {
-    "diversity": "different kinds in a slate", "novelty": "bits of surprise an item",
-    "repetition": "share of slots seen this week",
+CONTROLS = {
+    "diversity": ("mmr", "different kinds in a slate"), "novelty": ("novelty", "bits of surprise an item"),
+    "repetition": ("repetition", "share of slots seen this week"),
 }
 
 
@@ -39,18 +41,40 @@ def curves(case: Case, plan: Plan, *, weights: tuple[float, ...] = WEIGHTS, fiel
         One row a control and weight: control, weight, value (of the priority as ranked), value_share (of weight 0),
         measure, and what the measure counts. Controls that the source cannot feed have no rows.
     """
-    rows = _rows(case, n_sample, seed)
-    item, score, worth = (table[rows] for table in _tables(plan))
+    kept = np.isin(case.pairs.customer, sample(case, n_sample, seed))
+    pairs, worth = case.pairs.take(kept), plan.priority[kept]
+    score = np.where(np.isfinite(plan.score), plan.score + plan.penalty, -np.inf)[kept]
+    known = [name for name in fields if name in case.world.items.columns]
     lines = []
-    for control in MEASURES:
-        signal = _signal(case, plan, control, fields, rows)
-        if signal is None:
-            continue
-        for weight in weights:
-            lines.append(_line(case, plan, control, weight, item, score, worth, signal))
+    for control, (method, counts) in CONTROLS.items():
+        own = {"fields": known} if method == "mmr" else {}
+        rules = [Diversity(kind="diversity", id=control, owner="page", reason="a step", method=method, weight=weight, **own)
+                 for weight in weights] if known or method != "mmr" else []
+        for rule in rules if not any(fields_of.fault(case.world, name) for rule in rules for name in rule.needs) else []:
+            shown = _shown(rule, case, plan, pairs, score)
+            lines.append({"control": control, "weight": rule.weight, "value": round(float(worth[shown].sum()), 6),
+                          "measure": round(_measure(rule, pairs.take(shown)), 6), "counts": counts})
     table = pd.DataFrame(lines, columns=["control", "weight", "value", "measure", "counts"])
     start = table.groupby("control")["value"].transform("first")
     return table.assign(value_share=(table["value"] / start.where(start > 0)).round(6))
+
+
+def _shown(rule: Diversity, case: Case, plan: Plan, pairs: Pairs, score: np.ndarray) -> np.ndarray:
+    """Which pairs are shown where the control, the filters and the quotas are all that holds."""
+    lost = controls.taken([rule], pairs, score, k=case.k).get(rule.id, 0.0)
+    turned = np.where(np.isfinite(score), np.round(np.maximum(score - lost, 1e-9), 9), -np.inf)
+    framed = allocation.from_pairs(pairs.customer, pairs.item, turned, k=case.k, n_customers=len(case.world.customers),
+                                   n_items=len(case.world.items))
+    return framed.of_pairs(slates.greedy(framed.item, framed.value, plan.problem.quotas, case.k)) > 0
+
+
+def _measure(rule: Diversity, shown: Pairs) -> float:
+    if not len(shown):
+        return 0.0
+    if rule.method == "mmr":
+        kind = pd.Series(groups(shown.world, rule.fields[0])[shown.item])
+        return float(kind[kind >= 0].groupby(shown.customer[kind >= 0]).nunique().sum() / len(np.unique(shown.customer)))
+    return float(np.mean(controls.surprise(shown) if rule.method == "novelty" else shown.column("n_seen_7d") > 0))
 
 
 def contacts(case: Case, plan: Plan) -> pd.DataFrame:
@@ -104,63 +128,3 @@ def _at_risk(case: Case, days: np.ndarray) -> tuple[np.ndarray, np.ndarray | Non
 
 def _now(case: Case) -> np.datetime64:
     return case.world.as_of.tz_convert(None).to_datetime64().astype("datetime64[us]")
-
-
-def _rows(case: Case, n_sample: int, seed: int) -> np.ndarray:
-    n = len(case.world.customers)
-    return np.arange(n) if n <= n_sample else np.sort(np.random.default_rng(seed).choice(n, n_sample, replace=False))
-
-
-def _tables(plan: Plan) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Items, scores and worths, customers x candidates; a filtered pair has score -inf."""
-    problem = plan.problem
-    score, worth = np.full(problem.item.shape, -np.inf), np.zeros(problem.item.shape)
-    is_open = np.isfinite(plan.score)
-    score[problem.pair_row, problem.pair_column] = np.where(is_open, plan.score + plan.penalty, -np.inf)
-    worth[problem.pair_row, problem.pair_column] = plan.priority
-    return problem.item, score, worth
-
-
-def _signal(case: Case, plan: Plan, control: str, fields: tuple[str, ...], rows: np.ndarray) -> np.ndarray | None:
-    world, problem = case.world, plan.problem
-    if control == "diversity":
-        known = [name for name in fields if not fields_of.fault(world, name) and name in world.items.columns]
-        return np.column_stack([groups(world, name) for name in known]) if known else None
-    if control == "novelty":
-        bought = world.events[world.events["event_type"] == "purchase"]
-        if not len(bought):
-            return None
-        by = bought.drop_duplicates(["customer_code", "item_code"])
-        owners = np.bincount(by["item_code"], minlength=len(world.items))
-        return -np.log2((owners + 1) / (len(world.customers) + 1))
-    if fields_of.fault(world, "n_seen_7d"):
-        return None
-    table = np.zeros(problem.item.shape)
-    table[problem.pair_row, problem.pair_column] = case.pairs.column("n_seen_7d") > 0
-    return table[rows]
-
-
-def _line(case: Case, plan: Plan, control: str, weight: float, item: np.ndarray, score: np.ndarray, worth: np.ndarray,
-          signal: np.ndarray) -> dict:
-    is_open, code = (item >= 0) & np.isfinite(score), np.maximum(item, 0)
-    plain = np.where(is_open, score, 0.0)
-    if control == "diversity":
-        turned = plain - slates.mmr_penalty(item, score, signal, weight=weight, depth=case.k + MMR_EXTRA)
-    elif control == "novelty":
-        turned = plain * (1 - weight * (1 - signal[code] / max(signal.max(), 1e-9)))
-    else:
-        turned = plain * (1 - weight * signal)
-    turned = np.where(is_open, np.round(np.maximum(turned, 1e-9), 9), -np.inf)
-    shown = slates.greedy(item, turned, plan.problem.quotas, case.k) > 0
-    n = max(int(shown.sum()), 1)
-    if control == "diversity":
-        kinds = [len(set(line)) for line in _per_row(np.where(shown, signal[code, 0], -1))]
-        measure = float(np.mean([kinds[row] for row in np.flatnonzero(shown.any(axis=1))])) if shown.any() else 0.0
-    else:
-        measure = float((signal[code] if control == "novelty" else signal)[shown].sum() / n)
-    return {"control": control, "weight": weight, "value": round(float(worth[shown].sum()), 6), "measure": round(measure, 6),
-            "counts": MEASURES[control]}
-
-
-def _per_row(groups_shown: np.ndarray) -> list[list[int]]:
-    return [[group for group in line if group >= 0] for line in groups_shown.tolist()]

@@ -1,0 +1,57 @@
+"""Diversity, novelty and repetition: what each control takes from the score of a pair.
+
+    score x (1 - weight x signal)
+
+`signal` is the likeness to what stands above it (`mmr`), how well known the item is (`novelty`: 1 for an item that
+everybody bought, 0 for the least known), or whether the customer saw it this week (`repetition`).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from reclib.allocation import problem as allocation
+from reclib.rules import slates
+from reclib.rules.kinds import Diversity, Rule
+from reclib.rules.pairs import Pairs, level
+from reclib.rules.shared import groups
+
+MMR_EXTRA = 8
+
+
+def takes(rule: Rule) -> bool:
+    """Whether a rule takes from scores."""
+    return isinstance(rule, Diversity) and rule.method != "max_similar" and rule.weight > 0
+
+
+def taken(rules: list[Rule], pairs: Pairs, score: np.ndarray, *, k: int) -> dict[str, np.ndarray]:
+    """What each control takes, one entry a pair.
+
+    Args:
+        rules: the register; rules that are no controls take nothing.
+        pairs: sorted by customer and item.
+        score: scores; -inf where the pair may not be shown.
+        k: slots of a slate.
+
+    Returns:
+        rule_id -> amounts, at least 0, in the unit of the score.
+    """
+    return {rule.id: np.round(_one(rule, pairs, score, k), 6) for rule in rules if takes(rule) and len(score)}
+
+
+def surprise(pairs: Pairs) -> np.ndarray:
+    """Bits of surprise of each pair's item: -log2 of the share of customers who bought it."""
+    return -np.log2(level(pairs.world, "buyers_share")[0].to_numpy())[pairs.item]
+
+
+def _one(rule: Diversity, pairs: Pairs, score: np.ndarray, k: int) -> np.ndarray:
+    base = np.where(np.isfinite(score), np.maximum(score, 0.0), 0.0)
+    if rule.method == "novelty":
+        most = -np.log2(level(pairs.world, "buyers_share")[0].min())
+        return base * rule.weight * (1 - surprise(pairs) / max(most, 1e-9))
+    if rule.method == "repetition":
+        return base * rule.weight * (pairs.column("n_seen_7d") > 0)
+    framed = allocation.from_pairs(pairs.customer, pairs.item, score, k=k, n_customers=len(pairs.world.customers),
+                                   n_items=len(pairs.world.items))
+    features = np.column_stack([groups(pairs.world, name) for name in rule.fields])
+    return framed.of_pairs(slates.mmr_penalty(framed.item, framed.value, features, weight=rule.weight, depth=k + MMR_EXTRA))
