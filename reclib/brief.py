@@ -20,10 +20,11 @@ MEANING = {
     "ROLLBACK": "The new policy does proven harm.",
     "INVALID": "The evidence cannot be read; no number below may be acted on.",
 }
+HOLD_UNSURE = "The new policy is proven better, but not every guardrail is shown to have held."
 SHIP_UNGUARDED = "The new policy is proven better; no guardrail was agreed, so nothing watched for harm elsewhere."
 LABELS = {
     "what": "what", "why": "why", "assumed": "taken for granted", "metric": "metric", "arm": "new policy",
-    "counts": "what it counts", "mean_control": "old policy", "mean_arm": "new policy's mean", "change": "difference",
+    "counts": "what it counts", "mean_control": "mean, old", "mean_arm": "mean, new", "change": "difference",
     "at_least": "at least", "at_most": "at most", "allowed": "agreed margin", "finding": "finding", "rule_id": "rule",
     "owner": "owner", "reason": "why it is there", "is_binding": "changes what is shown", "n_removed": "options removed",
     "cost": "cost tonight", "for_sale": "may be relaxed", "policy": "policy", "forecast": "foretold", "low": "at least",
@@ -83,10 +84,18 @@ def final_verdict(experiment: dict, checks: pd.DataFrame | None, *, source: str 
         "checks": [] if checks is None else checks.astype("str").to_dict("records"),
         "guardrails": guardrails(scorecard(readout))[["metric", "arm", "finding"]].to_dict("records"),
     }
-    is_unguarded = found == "SHIP" and readout is not None and not (readout["role"] == "guardrail").any()
-    nothing_read = found == "HOLD" and record["effect"] is None
-    record["meaning"] = SHIP_UNGUARDED if is_unguarded else NOTHING_PROVEN if nothing_read else MEANING[found]
+    record["meaning"] = _meaning(record, scorecard(readout))
     return record | {"money_sentence": money_sentence(record)}
+
+
+def _meaning(record: dict, scores: pd.DataFrame) -> str:
+    """What the verdict means, no more than the readout bears out."""
+    found, is_better = record["verdict"], ((scores["role"] == "success") & (scores["finding"] == "better")).any()
+    if found == "SHIP" and len(scores) and not (scores["role"] == "guardrail").any():
+        return SHIP_UNGUARDED
+    if found == "HOLD" and record["effect"] is None:
+        return NOTHING_PROVEN
+    return HOLD_UNSURE if found == "HOLD" and is_better else MEANING[found]
 
 
 def meanings(source: dict) -> dict[str, str]:
@@ -350,13 +359,17 @@ def change_sentence(verdict: dict, before: dict) -> str:
     """Say what moved against the last published run of the same source."""
     if not before:
         return "No run of this source was published before: there is nothing to compare this one with."
-    moved = [f"the {name} moved from {report.number(before[name])} to {report.number(verdict[name])}"
-             for name in ("effect", "low", "high") if before.get(name) is not None and verdict.get(name) is not None
-             and before[name] != verdict[name]]
-    tail = f"; {', '.join(moved)}" if moved else ", and so are its figures"
+    old, new = _effect(before), _effect(verdict)
+    tail = "" if old == new else f"; the effect in {verdict.get('metric') or 'the deciding metric'} was {old}, and is {new}"
     if verdict["verdict"] != before.get("verdict"):
-        return f"The verdict moved from {before.get('verdict')} to {verdict['verdict']}{tail if moved else ''}."
-    return f"The verdict is {verdict['verdict']}, as in the run before{tail}."
+        return f"The verdict moved from {before.get('verdict')} to {verdict['verdict']}{tail}."
+    return f"The verdict is {verdict['verdict']}, as in the run before{tail or ', and so is the effect'}."
+
+
+def _effect(verdict: dict) -> str:
+    if verdict.get("effect") is None:
+        return "not known"
+    return f"{report.number(verdict['effect'])} {report.interval(verdict['low'], verdict['high'])}"
 
 
 def _failed(checks: pd.DataFrame | None) -> list[str]:

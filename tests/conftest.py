@@ -34,7 +34,7 @@ report.takeaway(f"{len(ratings)} ratings at {half_life_days} days.")
 SHOWN = f"""
 items = pd.DataFrame({{"title": {HARD_TITLES!r}, "price": [1.5, 20.0, 3.0, 4.0, 1000.25]}})
 report.show(items)
-plots.show(plots.bars(items.assign(label=list("abcde")), label="label", value="price", title="Prices", x="euro"),
+plots.show(plots.bars(items, label="title", value="price", title="Prices", x="euro"),
            alt="Bars of five prices.")
 report.takeaway("Five titles, <b>not bold</b> & *plain*.")
 """

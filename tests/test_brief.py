@@ -124,6 +124,13 @@ def test_without_a_guardrail_none_is_said_to_have_held(readout):
     assert brief.final_verdict(SHIP, None, readout=bare)["meaning"] == brief.SHIP_UNGUARDED
 
 
+def test_a_hold_for_a_guardrail_does_not_deny_a_proven_gain(readout):
+    hold = SHIP | {"verdict": "HOLD"}
+    assert brief.final_verdict(hold, None, readout=readout)["meaning"] == brief.HOLD_UNSURE
+    open_one = readout.assign(finding=readout["finding"].replace("better", "not shown"))
+    assert brief.final_verdict(hold, None, readout=open_one)["meaning"] == brief.MEANING["HOLD"]
+
+
 def test_a_reason_says_what_its_metric_counts():
     plan = {"metrics": {"revenue": {"about": "money paid"}, "clicks": {"kind": "mean"}, "ctr": {"kind": "ratio", "numerator": "clicks", "denominator": "views"}}}
     known = brief.meanings({"experiment": plan})
@@ -150,8 +157,8 @@ def test_a_changed_verdict_is_said_with_its_figures():
     verdict = brief.final_verdict(SHIP, None, source="shop")
     assert brief.change_sentence(verdict, verdict | {"verdict": "HOLD"}) == "The verdict moved from HOLD to SHIP."
     assert brief.change_sentence(verdict, verdict | {"effect": 1.0}) == (
-        "The verdict is SHIP, as in the run before; the effect moved from 1 to 1.5.")
-    assert brief.change_sentence(verdict, verdict) == "The verdict is SHIP, as in the run before, and so are its figures."
+        "The verdict is SHIP, as in the run before; the effect in the deciding metric was 1 [0.5, 2.5], and is 1.5 [0.5, 2.5].")
+    assert brief.change_sentence(verdict, verdict) == "The verdict is SHIP, as in the run before, and so is the effect."
     assert brief.change_sentence(verdict, {}).startswith("No run of this source was published before")
 
 
