@@ -9,7 +9,7 @@ import pandas as pd
 
 from reclib.allocation.desk import Desk
 from reclib.allocation.prices import best_slates, no_prices
-from reclib.allocation.problem import Problem, added, tolerance, usage
+from reclib.allocation.problem import Problem, added
 from reclib.allocation.recovery import drop_until_met, mend
 
 
@@ -72,16 +72,47 @@ def mended(problem: Problem, shown: np.ndarray) -> np.ndarray:
 
 
 def compare(problem: Problem, ways: Mapping[str, np.ndarray]) -> pd.DataFrame:
-    """Value and violations of several ways: one row each with value, over_stock, rows_broken and fill_rate."""
-    limit = np.array([row.limit for row in problem.rows])
-    rows = []
-    for way, shown in ways.items():
-        count = np.bincount(problem.item[shown], minlength=problem.n_items)
-        rows.append({"way": way, "value": float(problem.value[shown].sum(dtype="float64")),
-                     "over_stock": int(np.maximum(count - problem.stock, 0).sum()),
-                     "rows_broken": int((usage(problem, shown) > limit + tolerance(problem)).sum()),
-                     "fill_rate": float(shown.sum()) / problem.n_slots})
-    return pd.DataFrame(rows)
+    """Value and violations of several ways: one row each, as `audited`."""
+    return pd.DataFrame([{"way": way} | audited(problem, shown) for way, shown in ways.items()])
+
+
+def audited(problem: Problem, shown: np.ndarray) -> dict[str, float]:
+    """Hold slates against the raw tables in SQL and double precision, apart from all code that decides.
+
+    Returns:
+        value, over_stock (placements), over_slate (slates too long, with an item twice or over a quota), rows_broken
+        (beyond a billionth of what they add up) and fill_rate.
+    """
+    import duckdb
+
+    customer, column = np.nonzero(shown)
+    pairs = pd.DataFrame({"customer": customer, "item": problem.item[shown], "value": problem.value[shown].astype("float64"),
+                          "response": 0.0 if problem.response is None else problem.response[shown].astype("float64")})
+    items = pd.DataFrame({"item": np.arange(problem.n_items), "stock": problem.stock}
+                         | {f"group_{at}": quota.group for at, quota in enumerate(problem.quotas)}
+                         | {f"answer_{at}": 0.0 if row.per_response is None else row.per_response for at, row in enumerate(problem.rows)}
+                         | {f"place_{at}": 0.0 if row.per_placement is None else row.per_placement for at, row in enumerate(problem.rows)})
+    with duckdb.connect() as engine:
+        engine.execute("SET enable_progress_bar = false")
+        engine.register("pairs", pairs)
+        engine.register("items", items)
+
+        return {"value": _asked(engine, "SELECT fsum(value) FROM pairs"),
+                "over_stock": _asked(engine, "SELECT sum(greatest(n - stock, 0)) FROM items JOIN "
+                                             "(SELECT item, count(*) AS n FROM pairs GROUP BY item) USING (item)"),
+                "over_slate": _asked(engine, "SELECT count(*) FROM (SELECT customer FROM pairs GROUP BY customer "
+                                             f"HAVING count(*) > {problem.k} OR count(DISTINCT item) < count(*))")
+                + sum(_asked(engine, f"SELECT count(*) FROM (SELECT customer FROM pairs JOIN items USING (item) WHERE group_{at} >= 0 "
+                                     f"GROUP BY customer, group_{at} HAVING count(*) > {quota.limit})")
+                      for at, quota in enumerate(problem.quotas)),
+                "rows_broken": sum(_asked(engine, f"SELECT fsum(use) > {row.limit!r} + 1e-9 * (fsum(abs(use)) + 1) FROM (SELECT "
+                                                  f"response * answer_{at} + place_{at} AS use FROM pairs JOIN items USING (item))")
+                                   for at, row in enumerate(problem.rows) if np.isfinite(row.limit)),
+                "fill_rate": len(pairs) / max(problem.n_slots, 1)}
+
+
+def _asked(engine, question: str) -> float:
+    return float(engine.execute(question).fetchone()[0] or 0.0)
 
 
 def _cost(row, problem: Problem, customer: int, column: int) -> float:
