@@ -52,9 +52,7 @@ class Log:
 
     def by_pair(self) -> ByPair:
         """Put the events of each (customer, item) together; oldest first, as they come."""
-        key = self.customer * np.int64(len(self.items)) + self.item
-        order = np.argsort(key, kind="stable")
-        key = key[order]
+        key, order = _sorted(self.customer * np.int64(len(self.items)) + self.item)
         start = np.flatnonzero(np.diff(key, prepend=-1))
         return ByPair(key[start], np.diff(start, append=len(key)), order)
 
@@ -137,6 +135,16 @@ def read_log(events: pd.DataFrame, items: pd.DataFrame, candidates: pd.DataFrame
         is_refusal=kinds.isin(REFUSAL).to_numpy(), is_shown=(kinds == "impression").to_numpy(),
         place=place, n_places=n_places,
     )
+
+
+def _sorted(key: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Keys in order, and the place of each, stable; with its place packed behind it a key sorts twice as fast."""
+    bits = len(key).bit_length()
+    if key.max(initial=0) >= 1 << (63 - bits):
+        order = np.argsort(key, kind="stable")
+        return key[order], order
+    packed = np.sort((key << bits) + np.arange(len(key)))
+    return packed >> bits, packed & ((1 << bits) - 1)
 
 
 def _ids(*columns: pd.Series) -> pd.Index:
