@@ -28,15 +28,15 @@ def house(world: World, state: object, day: int, visitors: np.ndarray, is_open: 
         return usual
     odds = personal_odds(world, state, day, visitors, is_open)
     hashes = luck.rows(world.config.seed, "personal", day, visitors)
-    drawn = draw(odds, hashes, world.config.k)
     is_personal = luck.spread(hashes, np.full(1, _TURN)) < share
-    items = np.where(is_personal[:, None], drawn, usual.items)
-    own = share * np.take_along_axis(odds, np.maximum(items, 0), axis=1) / np.maximum(odds.sum(axis=1), 1)[:, None]
+    items = usual.items.copy()
+    items[is_personal] = draw(odds[is_personal], hashes[is_personal], world.config.k)
+    total, size = odds.sum(axis=1, dtype=np.int32), np.count_nonzero(odds, axis=1)
+    own = share * np.take_along_axis(odds, np.maximum(items, 0), axis=1) / np.maximum(total, 1)[:, None]
     here, anywhere = policies.p_bestseller(world, visitors, is_open, items)
-    size = (odds > 0).sum(axis=1)
-    p_shown = np.where(items == EMPTY, 0.0, own + (1 - share) * here)
     p_in_slate = np.minimum(own * np.minimum(size, items.shape[1])[:, None] + (1 - share) * anywhere, 1.0)
-    return Slates(items, p_shown, size, np.full(items.shape, EMPTY), np.where(items == EMPTY, 0.0, p_in_slate))
+    is_shown = items != EMPTY
+    return Slates(items, is_shown * (own + (1 - share) * here), size, np.full(items.shape, EMPTY), is_shown * p_in_slate)
 
 
 def personal_odds(world: World, state: object, day: int, visitors: np.ndarray, is_open: np.ndarray) -> np.ndarray:
@@ -48,12 +48,14 @@ def personal_odds(world: World, state: object, day: int, visitors: np.ndarray, i
     """
     config, agreed = world.config, world.customers.has_consent[visitors]
     place = np.argsort(world.best_sellers, axis=1, kind="stable")
-    tiers = np.array(_ODDS)[np.sum([place < config.n_items // part for part in _PLACES], axis=0)]
+    odds = np.array(_ODDS, dtype=np.uint8)[np.sum([place < config.n_items // part for part in _PLACES], axis=0)]
     is_new = (world.items.launch_day <= day) & (world.items.launch_day > day - _NEW_DAYS)
-    odds = np.where(is_new, _NEW * tiers, tiers).astype(np.int32)[policies.group_of(world, visitors)]
-    odds[state.bought[visitors] & agreed[:, None]] *= _KNOWN
-    odds *= policies.eligible(world, visitors, is_open)
-    return _capped(odds, config.k)
+    odds = odds * np.where(is_new, _NEW, 1).astype(np.uint8) * is_open
+    for_minors = odds * ~world.items.is_restricted if config.age_gate else odds
+    adult = world.customers.is_adult[visitors].astype(int)
+    own = np.stack([for_minors, odds])[adult, policies.group_of(world, visitors)]
+    own *= 1 + np.uint8(_KNOWN - 1) * (state.bought[visitors] & agreed[:, None])
+    return _capped(own, config.k)
 
 
 def draw(odds: np.ndarray, hashes: np.ndarray, k: int) -> np.ndarray:
@@ -61,14 +63,16 @@ def draw(odds: np.ndarray, hashes: np.ndarray, k: int) -> np.ndarray:
 
     Systematic sampling: one start, then equal steps through the running sum of the odds.
     """
-    total = odds.sum(axis=1, dtype=np.int64)
-    n_drawn = np.minimum((odds > 0).sum(axis=1), k)
+    total = odds.sum(axis=1, dtype=np.int32).astype(np.int64)
+    n_drawn = np.minimum(np.count_nonzero(odds, axis=1), k)
     start = np.floor(luck.spread(hashes, np.full(1, _START)) * total).astype(np.int64)
-    stops = start[:, None] + np.arange(k)[None, :] * total[:, None]
-    ahead = np.cumsum(odds, axis=1, dtype=np.int64) * n_drawn[:, None]
-    offset = (np.arange(len(odds)) * (np.int64(k + 1) * max(int(total.max(initial=0)), 1)))[:, None]
-    found = np.searchsorted((ahead + offset).ravel(), (np.minimum(stops, ahead[:, -1:]) + offset).ravel(), side="right")
-    items = np.where(np.arange(k) < n_drawn[:, None], found.reshape(stops.shape) - np.arange(len(odds))[:, None] * odds.shape[1], EMPTY)
+    stops = (start[:, None] + np.arange(k)[None, :] * total[:, None]) // np.maximum(n_drawn, 1)[:, None]
+    step = int(total.max(initial=0)) + 1
+    rows = np.arange(len(odds))[:, None]
+    ahead = np.cumsum(odds, axis=1, dtype=np.int32 if len(odds) * step < 2**31 else np.int64)
+    ahead += (rows * step).astype(ahead.dtype)
+    found = np.searchsorted(ahead.ravel(), (np.minimum(stops, total[:, None]) + rows * step).ravel().astype(ahead.dtype), side="right")
+    items = np.where(np.arange(k) < n_drawn[:, None], found.reshape(stops.shape) - rows * odds.shape[1], EMPTY)
     order = luck.spread(hashes[:, None], _ORDER + np.arange(k)[None, :])
     order[items == EMPTY] = 2.0
     return np.take_along_axis(items, np.argsort(order, axis=1, kind="stable"), axis=1)
@@ -76,9 +80,9 @@ def draw(odds: np.ndarray, hashes: np.ndarray, k: int) -> np.ndarray:
 
 def _capped(odds: np.ndarray, k: int) -> np.ndarray:
     """Lower the highest odds until no item's k-fold exceeds the sum, so that none can be drawn twice."""
-    slots = np.minimum((odds > 0).sum(axis=1), k)
+    slots = np.minimum(np.count_nonzero(odds, axis=1), k)
     while True:
-        most = odds.sum(axis=1, dtype=np.int64) // np.maximum(slots, 1)
+        most = odds.sum(axis=1, dtype=np.int32) // np.maximum(slots, 1)
         if (odds.max(axis=1, initial=0) <= most).all():
             return odds
-        odds = np.minimum(odds, most[:, None]).astype(np.int32)
+        odds = np.minimum(odds, most[:, None]).astype(odds.dtype)
