@@ -1,6 +1,7 @@
 """The brief repeats what the layers found, and lets a failed check overrule it."""
 
 import html
+import re
 
 import pandas as pd
 import pytest
@@ -177,11 +178,10 @@ def test_hard_names_stay_text_in_the_brief(readout, monkeypatch):
 
 def test_every_figure_of_the_brief_is_that_of_the_verdict(default_run):
     verdict = publish.read_json(default_run / "verdict.json")
-    page = html.unescape((default_run / "09_brief.html").read_text()).replace("\u00a0", " ")
+    page = html.unescape(re.sub("<[^>]+>", "", (default_run / "09_brief.html").read_text())).replace("\u00a0", " ")
     assert f"{verdict['verdict']}. {verdict['meaning']}" in page
-    assert verdict["money_sentence"] in page and f"Next: {verdict['next_action']}" in page
-    for reason in verdict["reasons"]:
-        assert reason in page
+    for told in (verdict["money_sentence"], f"Next: {verdict['next_action']}", *verdict["reasons"]):
+        assert told.replace("`", "") in page
     money = verdict["money"] or {}
     assert [f"{money[name]:+,.2f}" in verdict["money_sentence"] for name in ("amount", "low", "high") if name in money] in ([True] * 3, [])
     status = [check["status"] for check in verdict["checks"]]
