@@ -38,3 +38,9 @@ def test_standing_arms_split_the_customers_and_say_what_they_cannot_tell(tables)
     arms = ladder.standing_arms(rungs, PARAMS, metric="revenue", n_days=7, rng=np.random.default_rng(2))
     assert arms["rung"].tolist() == list(ladder.RUNGS) and arms["gain"].isna().tolist() == [True] + [False] * 6
     assert "not told apart from the rung below" in ladder.sentence(arms, currency="EUR")
+
+
+def test_the_power_of_standing_arms_follows_from_their_intervals():
+    """A half-width of 1.96 errors of 0.5 each: (1.96 + 0.84) x 0.5 = 1.40."""
+    arms = pd.DataFrame({"gain_low": [np.nan, -0.98], "gain_high": [np.nan, 0.98]})
+    assert "a gain of 1.40 EUR" in ladder.power_sentence(arms, currency="EUR")

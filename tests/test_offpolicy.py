@@ -237,6 +237,8 @@ def test_a_still_shop_is_valued_within_its_intervals(still):
     rates = logged.coverage(still).set_index(["check", "scenario"])
     assert len(rates) >= 5 and rates["is_accepted"].all(), rates["rate"].to_dict()
     assert logged.bias_by_policy(still).query("estimator == 'examined'")["bias"].abs().max() < 0.12
+    assert "% of the intervals of examined hold what came" in logged.living_sentence(still)
+    assert logged.bias_sentence(logged.bias_by_policy(still)).startswith("On average examined says ")
 
 
 def test_the_log_crowns_the_truly_best_more_often_than_chance(still):
@@ -313,6 +315,16 @@ def test_forecasts_are_scored_against_the_first_days_only():
         {"decision_id": "y", "outcome_type": "impression", "value": 1}]
     assert ledger.observe(served, came)["observed"].tolist() == [0.5]
     assert ledger.within(served, None, days=7) is None
+
+
+def test_the_ledger_says_how_often_slots_were_shown():
+    """In the log pair (1, a) is shown three times and (2, b) once: 2 a pair. The launch shows its slot 6 times."""
+    at = pd.date_range("2026-01-05", periods=4, tz="UTC").as_unit("us")
+    log = pd.DataFrame({"customer_id": [1, 1, 1, 2], "item_id": list("aaab"), "delivered_at": at})
+    outcomes = pd.DataFrame({"decision_id": ["x", "x"], "outcome_type": ["impression", "click"], "value": [6.0, 1.0]})
+    said = ledger.exposure_sentence(pd.DataFrame({"decision_id": ["x"]}), outcomes, log, {"label_days": 7})
+    assert "shown 2.0 times in 7 days" in said and "shown 6.0 times, more often" in said
+    assert "not known here" in ledger.exposure_sentence(None, None, log, {})
 
 
 def test_the_score_of_the_ledger_says_which_way_it_missed():

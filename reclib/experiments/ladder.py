@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 import pandas as pd
+from scipy.special import ndtri
 
 from reclib import report
 from reclib.experiments import effects
@@ -118,6 +119,14 @@ def sentence(steps: pd.DataFrame, *, currency: str) -> str:
     if rest:
         parts.append(f"not told apart from the rung below: {', '.join(rest)}")
     return "; ".join(parts) + "."
+
+
+def power_sentence(arms: pd.DataFrame, *, currency: str, alpha: float = 0.05, power: float = 0.8) -> str:
+    """Say how large a gain standing arms of this size find, and how many customers a gain half as large needs."""
+    half = float(((arms["gain_high"] - arms["gain_low"]) / 2).median())
+    found = half * (ndtri(1 - alpha / 2) + ndtri(power)) / ndtri(1 - alpha / 2)
+    return (f"Arms of this size find a gain of {report.money(found, currency)} a customer or more with {power:.0%} chance; "
+            "to find half of it, each needs four times the customers.")
 
 
 def agreement(arms: pd.DataFrame, true: pd.DataFrame) -> str:

@@ -130,6 +130,21 @@ def _responses(deliveries: pd.DataFrame, outcomes: pd.DataFrame, response: str, 
     return pd.DataFrame(rows, columns=["policy", "observed", "observed_low", "observed_high", "n_seen"])
 
 
+def exposure_sentence(deliveries: pd.DataFrame | None, outcomes: pd.DataFrame | None, logged_deliveries: pd.DataFrame | None,
+                      ranking: Mapping) -> str:
+    """Say how often a pair was shown in the window that the ranker learnt from, and how often a slot was after the launch."""
+    pair, days = ["customer_id", "item_id"], int(ranking.get("label_days", 28))
+    if deliveries is None or outcomes is None or logged_deliveries is None or not set(pair) <= set(logged_deliveries):
+        return "Whether slots are shown as often as the ranker learnt from is not known here."
+    last = logged_deliveries["delivered_at"] > logged_deliveries["delivered_at"].max() - pd.Timedelta(days=days)
+    before = float(logged_deliveries[last].groupby(pair, observed=True).size().mean())
+    seen = outcomes[(outcomes["outcome_type"] == "impression") & outcomes["decision_id"].isin(deliveries["decision_id"])]
+    after = float(seen["value"].mean()) if len(seen) else 0.0
+    word = "about as often" if abs(after / before - 1) < 0.2 else "more often" if after > before else "less often"
+    return (f"The ranker learnt from pairs that were shown {before:.1f} times in {days} days; a slot of the launch that was seen was shown "
+            f"{after:.1f} times, {word}, and its forecast is for the former.")
+
+
 def ledger(values: pd.DataFrame, observed: pd.DataFrame | None, *, metric: str, made_at: pd.Timestamp) -> pd.DataFrame:
     """Write one forecast a policy, with what came where the policy ran.
 

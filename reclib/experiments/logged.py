@@ -173,3 +173,12 @@ def width_sentence(table: pd.DataFrame) -> str:
     """Say how wide the intervals of the slate estimators are, the narrowest first."""
     width = ((table["high"] - table["low"]) / table["value"].where(table["value"] > 0)).groupby(table["estimator"]).median().sort_values()
     return f"Half of their intervals are narrower than {', '.join(f'{wide:.0%} of the value by {name}' for name, wide in width.items())}."
+
+
+def living_sentence(table: pd.DataFrame) -> str:
+    """Say how many intervals still hold the truth where the shop moves on after the log ends."""
+    own = table[table["estimator"].isin(("examined", "dr")) & table["value"].notna()]
+    share = own.assign(is_in=own["truth"].between(own["low"], own["high"])).groupby("estimator")["is_in"].mean()
+    told = " and ".join(f"{value:.0%} of the intervals of {name}" for name, value in share.items())
+    return (f"In shops that live on, {told} hold what came: what changes between the log and the launch is in no interval, and the "
+            "narrower one shows it first.")
