@@ -205,8 +205,9 @@ def scorecard_sentence(scores: pd.DataFrame) -> str:
     kinds = scores["finding"].str.split(",").str[0]
     said = [f"{kind}: {', '.join(scores.loc[kinds == kind, 'label'])}" for kind in ("better", "worse", "higher", "lower") if (kinds == kind).any()]
     rest = int((~kinds.isin(["better", "worse", "higher", "lower"])).sum())
-    left = f"; {rest} of {len(scores)} are not shown to differ" if rest else ""
-    return f"Against the old policy, {'; '.join(said) if said else 'nothing is shown to differ'}{left}."
+    if not said:
+        return f"Against the old policy, none of {len(scores)} metrics is shown to differ."
+    return f"Against the old policy, {'; '.join(said)}{f'; {rest} of {len(scores)} are not shown to differ' if rest else ''}."
 
 
 def guardrails(scores: pd.DataFrame) -> pd.DataFrame:

@@ -100,6 +100,11 @@ def test_the_scorecard_names_what_moved_and_what_each_metric_counts(readout):
     assert "arm" not in brief.trimmed(brief.scores_table(scores)) and "counts" in brief.trimmed(brief.scores_table(scores))
 
 
+def test_where_nothing_moved_one_sentence_says_so(readout):
+    scores = brief.scorecard(readout.assign(finding="not shown"))
+    assert brief.scorecard_sentence(scores) == "Against the old policy, none of 4 metrics is shown to differ."
+
+
 def test_a_guardrail_stands_in_the_unit_of_its_margin(readout):
     held = brief.guardrails(brief.scorecard(readout))
     assert held[["metric", "change", "at_most", "allowed"]].values.tolist() == [
