@@ -148,30 +148,36 @@ def merge(offers: list[pd.DataFrame], *, eligible: pd.Index | None, n: int, quot
         ValueError: the quotas together exceed `n`.
     """
     rows = pd.concat(offers, ignore_index=True)
+    source, names = pd.factorize(rows["source"], sort=True)
     is_kept = np.ones(len(rows), bool) if eligible is None else rows["item_id"].isin(eligible).to_numpy()
     if personal is not None:
-        is_kept = is_kept & (rows["is_known_customer"] | ~rows["source"].isin(personal)).to_numpy()
-    rows = rows[is_kept].reset_index(drop=True)
-    quotas = default_quotas(sorted(rows["source"].unique()), n) if quotas is None else quotas
+        is_kept = is_kept & (rows["is_known_customer"].to_numpy() | ~names.isin(personal)[source])
+    rows, source = rows[is_kept].reset_index(drop=True), source[is_kept]
+    quotas = default_quotas(names[np.unique(source)].tolist(), n) if quotas is None else quotas
     if sum(quotas.values()) > n:
         raise ValueError(f"quotas == {quotas} sum to {sum(quotas.values())}, must be at most n == {n}.")
     pair, place, owner, customer = _pairs(rows)
     score = np.bincount(place, votes(rows), len(pair))
-    has_quota = _rank_within(rows, customer) <= rows["source"].map(quotas).fillna(0).to_numpy()
-    has_quota = np.bincount(place, has_quota, len(pair)) > 0
+    quota = np.array([quotas.get(name, 0) for name in names], np.int64)
+    has_quota = np.bincount(place, _rank_within(rows["source_rank"].to_numpy(), customer * max(len(names), 1) + source) <= quota[source],
+                            len(pair)) > 0
     order = np.lexsort((pair, -score, ~has_quota, owner))
     rank = np.empty(len(pair), np.int64)
     rank[order] = np.arange(len(pair)) - np.searchsorted(owner, owner[order], side="left")
     kept = np.flatnonzero(rank[place] < n)
-    order = np.lexsort((pd.Categorical(rows["source"]).codes[kept], place[kept]))
+    order = np.lexsort((source[kept], place[kept]))
     return rows.iloc[kept[order]].reset_index(drop=True)[base.COLUMNS]
 
 
 def default_quotas(sources: list[str], n: int) -> dict[str, int]:
-    """Half of the places for what is bought again, where it is a source; of the rest, half in equal shares."""
+    """Half of the places for what is bought again, where it is a source; of the rest, an eighth in equal shares.
+
+    One place at least for each source, if half of the rest has room for that: votes choose better than quotas do.
+    """
     others = [name for name in sources if name != BuyAgain.name]
     again = n // 2 if len(others) < len(sources) else 0
-    return {BuyAgain.name: again} | dict.fromkeys(others, (n - again) // 2 // max(len(others), 1))
+    share = (n - again) // max(len(others), 1)
+    return {BuyAgain.name: again} | dict.fromkeys(others, max(share // 8, min(1, share // 2)))
 
 
 def votes(rows: pd.DataFrame, *, again: int = 1) -> np.ndarray:
@@ -184,18 +190,17 @@ def _pairs(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.n
     """Pairs in the order of their ids, the pair of each row, the customer of each pair and of each row (codes)."""
     customer, _ = pd.factorize(rows["customer_id"], sort=True)
     item, items = pd.factorize(rows["item_id"], sort=True)
-    pair, place = np.unique(customer.astype(np.int64) * max(len(items), 1) + item, return_inverse=True)
-    return pair, place, pair // max(len(items), 1), customer
+    place, pair = pd.factorize(customer.astype(np.int64) * max(len(items), 1) + item, sort=True)
+    return pair, place, pair // max(len(items), 1), customer.astype(np.int64)
 
 
-def _rank_within(rows: pd.DataFrame, customer: np.ndarray) -> np.ndarray:
-    """Rank of each row within (customer, source) among the rows that are left."""
-    source = pd.Categorical(rows["source"]).codes
-    order = np.lexsort((rows["source_rank"], source, customer))
-    group = customer[order].astype(np.int64) * (source.max(initial=0) + 1) + source[order]
-    rank = np.empty(len(rows), np.int64)
-    rank[order] = np.arange(len(rows)) - np.searchsorted(group, group, side="left") + 1
-    return rank
+def _rank_within(rank: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """Rank of each row within its group among the rows that are left."""
+    order = np.lexsort((rank, group))
+    ordered = group[order]
+    found = np.empty(len(rank), np.int64)
+    found[order] = np.arange(len(rank)) - np.searchsorted(ordered, ordered, side="left") + 1
+    return found
 
 
 def fallback_customers(candidates: pd.DataFrame, personal: list[str]) -> pd.Series:
