@@ -121,6 +121,9 @@ def _png(fig: Figure) -> bytes:
 
 def _live_image(fig: Figure, alt: str) -> str:
     """An image with its words: JupyterLab leaves out those of a bare PNG."""
+    from PIL import Image
+
     raw = io.BytesIO()
-    fig.savefig(raw, format="png", dpi=100, pil_kwargs={"compress_level": 1})
+    fig.canvas.draw()  # once, where savefig would lay out and draw twice
+    Image.fromarray(np.asarray(fig.canvas.buffer_rgba())[..., :3]).save(raw, format="png", compress_level=1)
     return f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{base64.b64encode(raw.getvalue()).decode()}">'
