@@ -106,8 +106,14 @@ def _write_logs_plainly(axis: Axis) -> None:
         return
     low, high = axis.get_view_interval()
     axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5) if np.log10(high / low) < FEW_DECADES else (1,)))
-    axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,.12g}"))
+    axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: _plain(value)))
     axis.set_minor_formatter(ticker.NullFormatter())
+
+
+def _plain(value: float) -> str:
+    """A number as it stands at an axis: 0.5, 2,000, 20k, 3M."""
+    size, sign = (1e6, "M") if value >= 1e6 else (1e3, "k") if value >= 1e4 else (1, "")
+    return f"{value / size:,.12g}{sign}"
 
 
 def _png(fig: Figure) -> bytes:
