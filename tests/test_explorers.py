@@ -26,6 +26,7 @@ from reclib.experiments.explore import Planner, WhatIf
 from reclib.offpolicy.logs import with_rewards
 from reclib.offpolicy.values import value_policy
 from reclib.rules.day import Day
+from reclib.rules.explore import Desk
 
 CHROMIUM = shutil.which("chromium")
 AS_OF = schema.end_of_day("2026-03-01")
@@ -72,6 +73,12 @@ def days() -> Day:
     items, ranked, candidates, history = world_of()
     case, plans = decided(items, ranked, candidates, history)
     return Day(case, plans["value"], ranked, candidates, history, as_of=schema.end_of_day(NIGHT))
+
+
+@pytest.fixture
+def desk() -> Desk:
+    case, plans = decided(*world_of())
+    return Desk(case, plans["value"])
 
 
 @pytest.fixture
@@ -127,7 +134,7 @@ def test_a_control_becomes_a_widget_that_waits_for_the_hand(control, kind, value
     assert kind == "Dropdown" or widget.continuous_update is False
 
 
-@pytest.mark.parametrize("name", ["grader", "days", "what_if", "planner"])
+@pytest.mark.parametrize("name", ["grader", "days", "desk", "what_if", "planner"])
 def test_every_explorer_says_in_batch_what_it_says_where_it_starts(name, request, shown):
     explorer = Planner(request.getfixturevalue("reading")) if name == "planner" else request.getfixturevalue(name)
     explorers.show(explorer.draw, **explorer.controls)
