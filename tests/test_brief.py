@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from conftest import HARD_TITLES
 
-from reclib import brief, plots, report
+from reclib import brief, plots, report, store
 from reclib.workflow import publish
 
 SHIP = {"verdict": "SHIP", "reasons": ["revenue is higher."], "effect": 1.5, "low": 0.5, "high": 2.5,
@@ -191,3 +191,16 @@ def test_every_figure_of_the_brief_is_that_of_the_verdict(default_run):
     assert [f"{money[name]:+,.2f}" in verdict["money_sentence"] for name in ("amount", "low", "high") if name in money] in ([True] * 3, [])
     status = [check["status"] for check in verdict["checks"]]
     assert f"{status.count('pass')} of {len(status)} checks" in page
+
+
+def test_the_run_before_is_the_last_published_one_of_the_same_source(tmp_path, monkeypatch):
+    nights = [("first", "shop", "published"), ("second", "shop", "published"), ("third", "shop", "failed"), ("other", "market", "published"),
+              ("tonight", "shop", "published")]
+    for at, (name, source, status) in enumerate(nights):
+        publish.write_json(tmp_path / name / "run.json", {"status": status, "started_at": f"2026-11-2{at}", "source": {"name": source}})
+        publish.write_json(tmp_path / name / "verdict.json", {"verdict": name})
+    publish.make_latest(tmp_path, "other")
+    monkeypatch.setenv("RECLIB_REPORTS", str(tmp_path))
+    monkeypatch.setenv("RECLIB_RUN", "tonight")
+    assert store.facts_before("verdict", source="shop") == {"verdict": "second"}
+    assert store.facts_before("verdict", source="elsewhere") == {}
