@@ -20,6 +20,7 @@ BIG_PAIRS = 300_000
 SMALL_CATALOGUE = 5_000
 ON_SALE_DAYS = 84.0
 RRF = 60.0
+ECHOES = ("popular_ever", "popular_7_days")
 
 
 @dataclass(frozen=True)
@@ -181,8 +182,11 @@ def default_quotas(sources: list[str], n: int) -> dict[str, int]:
 
 
 def votes(rows: pd.DataFrame, *, again: int = 1) -> np.ndarray:
-    """Votes of each row, whole numbers: 1 / (60 + source_rank), so many times that for what is bought again."""
-    weight = np.where(rows["source"] == BuyAgain.name, again, 1)
+    """Votes of each row, whole numbers: 1 / (60 + source_rank), so many times that for what is bought again.
+
+    Other windows of popularity have no vote: they would say thrice what `popular_lately` says.
+    """
+    weight = np.where(rows["source"] == BuyAgain.name, again, np.where(rows["source"].isin(ECHOES), 0, 1))
     return np.rint(1e9 * weight / (RRF + rows["source_rank"].to_numpy())).astype(np.int64)
 
 
