@@ -105,7 +105,7 @@ def audited(problem: Problem, shown: np.ndarray) -> dict[str, float]:
                 + sum(_asked(engine, f"SELECT count(*) FROM (SELECT customer FROM pairs JOIN items USING (item) WHERE group_{at} >= 0 "
                                      f"GROUP BY customer, group_{at} HAVING count(*) > {quota.limit})")
                       for at, quota in enumerate(problem.quotas)),
-                "rows_broken": sum(_asked(engine, f"SELECT fsum(use) > {row.limit!r} + 1e-9 * (fsum(abs(use)) + 1) FROM (SELECT "
+                "rows_broken": sum(_asked(engine, f"SELECT fsum(use) > {float(row.limit)!r} + 1e-9 * (fsum(abs(use)) + 1) FROM (SELECT "
                                                   f"response * answer_{at} + place_{at} AS use FROM pairs JOIN items USING (item))")
                                    for at, row in enumerate(problem.rows) if np.isfinite(row.limit)),
                 "fill_rate": len(pairs) / max(problem.n_slots, 1)}
