@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from conftest import HARD_TITLES
 
-from reclib import brief, plots, report, store
+from reclib import plots, report, store
+from reclib.brief import decision, evidence
 from reclib.workflow import publish
 
 SHIP = {"verdict": "SHIP", "reasons": ["revenue is higher."], "effect": 1.5, "low": 0.5, "high": 2.5,
@@ -21,62 +22,62 @@ def _checks(*statuses: str) -> pd.DataFrame:
 
 
 def test_a_ship_with_good_checks_stays_a_ship():
-    verdict = brief.final_verdict(SHIP, _checks("pass", "warn"))
+    verdict = decision.final_verdict(SHIP, _checks("pass", "warn"))
     assert (verdict["verdict"], verdict["effect"], len(verdict["checks"])) == ("SHIP", 1.5, 2)
-    assert verdict["next_action"] == brief.NEXT_ACTION["SHIP"]
+    assert verdict["next_action"] == decision.NEXT_ACTION["SHIP"]
 
 
 def test_a_failed_check_makes_it_invalid_and_hides_the_money():
-    verdict = brief.final_verdict(SHIP, _checks("pass", "fail"))
+    verdict = decision.final_verdict(SHIP, _checks("pass", "fail"))
     assert verdict["verdict"] == "INVALID"
     assert verdict["reasons"][0] == "Broken slates: 3, allowed 0 (check_1)."
-    assert brief.money_sentence(verdict) == "Money is not shown: the evidence cannot be read."
+    assert decision.money_sentence(verdict) == "Money is not shown: the evidence cannot be read."
 
 
 def test_without_an_experiment_it_holds_and_says_why():
-    verdict = brief.final_verdict({}, None)
+    verdict = decision.final_verdict({}, None)
     assert (verdict["verdict"], verdict["effect"], verdict["checks"]) == ("HOLD", None, [])
-    assert verdict["reasons"] == [brief.NO_EXPERIMENT]
-    assert brief.headline(verdict) == f"HOLD. {brief.NOTHING_PROVEN}"
+    assert verdict["reasons"] == [decision.NO_EXPERIMENT]
+    assert decision.headline(verdict) == f"HOLD. {decision.NOTHING_PROVEN}"
 
 
 def test_an_unknown_verdict_is_refused():
     with pytest.raises(ValueError, match="verdict == 'MAYBE'"):
-        brief.final_verdict({"verdict": "MAYBE"}, None)
+        decision.final_verdict({"verdict": "MAYBE"}, None)
 
 
 def test_money_is_said_with_its_interval():
-    sentence = brief.money_sentence(brief.final_verdict(SHIP, None))
+    sentence = decision.money_sentence(decision.final_verdict(SHIP, None))
     assert sentence == ("Had all 100 customers of the experiment got 'value' for as long as it ran, contribution would be +150.00 EUR "
                         "against the old policy: that is the best guess, and between +50.00 and +250.00 EUR hold with 95 % confidence.")
 
 
 def test_money_that_cannot_be_named_says_why():
-    assert brief.money_sentence(brief.final_verdict({}, None)).endswith("no effect was read.")
-    assert brief.money_sentence(brief.final_verdict(SHIP | {"money": None}, None)).endswith("no success metric is in money.")
+    assert decision.money_sentence(decision.final_verdict({}, None)).endswith("no effect was read.")
+    assert decision.money_sentence(decision.final_verdict(SHIP | {"money": None}, None)).endswith("no success metric is in money.")
 
 
 def test_rules_are_listed_dearest_first_and_legal_ones_are_not_for_sale():
     prices = pd.DataFrame({"policy": "value", "rule_id": ["age", "quota"], "kind": ["safety", "slate_quota"],
                            "is_binding": True, "n_removed": [10, 0], "drop_one_value": [9.0, 2.5]})
     rules = pd.DataFrame({"rule_id": ["age", "quota"], "owner": ["legal", "shop"], "reason": ["law", "variety"]})
-    table = brief.price_list(prices, rules, policy="value")
+    table = evidence.price_list(prices, rules, policy="value")
     assert table[["rule_id", "cost", "for_sale"]].values.tolist() == [["age", 9.0, "no"], ["quota", 2.5, "yes"]]
-    sentence = brief.price_sentence(table, unit="EUR")
+    sentence = evidence.price_sentence(table, unit="EUR")
     assert sentence == ("The dearest rule that may be relaxed is quota (variety): without it, tonight's slates would be worth 2.50 EUR "
                         "more. Not for sale, whatever it costs: age (law), 9.00 EUR.")
-    assert brief.price_sentence(table[table["for_sale"] == "no"], unit="EUR").startswith("No rule that may be relaxed costs anything")
+    assert evidence.price_sentence(table[table["for_sale"] == "no"], unit="EUR").startswith("No rule that may be relaxed costs anything")
 
 
 def test_a_forecast_is_scored_by_overlap():
     table = pd.DataFrame({"policy": "p", "metric": "m", "forecast": 1.5, "low": [1.0, 1.0, 1.0, None], "high": [2.0, 2.0, 2.0, None],
                           "observed": [1.5, 5.0, None, 1.0], "observed_low": [1.4, 4.0, None, None], "observed_high": [1.6, 6.0, None, None]})
-    shown = brief.forecasts(table)
+    shown = evidence.forecasts(table)
     assert shown["agrees"].tolist() == ["yes", "no", "not yet known", "had no interval"]
-    assert brief.forecast_sentence(shown) == (
+    assert evidence.forecast_sentence(shown) == (
         "1 of 2 forecasts agree with what came (their interval and that of the outcome overlap); 1 had no interval to be judged by; "
         "1 wait for their outcome.")
-    assert brief.forecast_sentence(shown.iloc[2:]) == "Of 2 forecasts, 1 had no interval to be judged by and 1 wait for their outcome."
+    assert evidence.forecast_sentence(shown.iloc[2:]) == "Of 2 forecasts, 1 had no interval to be judged by and 1 wait for their outcome."
 
 
 @pytest.fixture
@@ -92,62 +93,62 @@ def readout() -> pd.DataFrame:
 
 
 def test_the_scorecard_names_what_moved_and_what_each_metric_counts(readout):
-    scores = brief.scorecard(readout, {"revenue": "money paid"})
+    scores = evidence.scorecard(readout, {"revenue": "money paid"})
     assert scores["metric"].tolist() == ["revenue", "opted_out", "returns", "clicks"]
     assert scores["counts"].tolist() == ["money paid", "", "", ""]
-    assert brief.scorecard_sentence(scores) == "Against the old policy, better: revenue; 3 of 4 are not shown to differ."
-    assert brief.scores_table(scores)["at_least"].tolist() == ["10.0 %", "-10.0 %"]
-    assert "arm" not in brief.trimmed(brief.scores_table(scores)) and "counts" in brief.trimmed(brief.scores_table(scores))
+    assert evidence.scorecard_sentence(scores) == "Against the old policy, better: revenue; 3 of 4 are not shown to differ."
+    assert evidence.scores_table(scores)["at_least"].tolist() == ["10.0 %", "-10.0 %"]
+    assert "arm" not in evidence.trimmed(evidence.scores_table(scores)) and "counts" in evidence.trimmed(evidence.scores_table(scores))
 
 
 def test_where_nothing_moved_one_sentence_says_so(readout):
-    scores = brief.scorecard(readout.assign(finding="not shown"))
-    assert brief.scorecard_sentence(scores) == "Against the old policy, none of 4 metrics is shown to differ."
+    scores = evidence.scorecard(readout.assign(finding="not shown"))
+    assert evidence.scorecard_sentence(scores) == "Against the old policy, none of 4 metrics is shown to differ."
 
 
 def test_a_guardrail_stands_in_the_unit_of_its_margin(readout):
-    held = brief.guardrails(brief.scorecard(readout))
+    held = evidence.guardrails(evidence.scorecard(readout))
     assert held[["metric", "change", "at_most", "allowed"]].values.tolist() == [
         ["opted_out", "0.0 %", "20.0 %", "40.0 %"], ["returns", "-0.01", "0.01", "0.03"]]
-    assert brief.guardrail_sentence(held) == "Of 2 guardrails, margin not shown: opted_out; within margin: returns."
+    assert evidence.guardrail_sentence(held) == "Of 2 guardrails, margin not shown: opted_out; within margin: returns."
 
 
 def test_a_readout_of_bare_columns_is_told_by_its_intervals(readout):
-    scores = brief.scorecard(readout.drop(columns=["finding", "margin", "margin_effect", "is_margin_absolute"]))
-    assert brief.scorecard_sentence(scores) == "Against the old policy, higher: revenue; 3 of 4 are not shown to differ."
+    scores = evidence.scorecard(readout.drop(columns=["finding", "margin", "margin_effect", "is_margin_absolute"]))
+    assert evidence.scorecard_sentence(scores) == "Against the old policy, higher: revenue; 3 of 4 are not shown to differ."
 
 
 def test_two_arms_are_told_apart(readout):
     both = pd.concat([readout, readout.assign(arm="bold", finding="worse")])
-    assert "worse: revenue in bold, opted_out in bold, returns in bold, clicks in bold" in brief.scorecard_sentence(brief.scorecard(both))
-    assert brief.compared_sentence(both) == (
+    assert "worse: revenue in bold, opted_out in bold, returns in bold, clicks in bold" in evidence.scorecard_sentence(evidence.scorecard(both))
+    assert decision.compared_sentence(both) == (
         "The new policies are 'bold' (60 customers) and 'value' (60 customers); the old one, the control, is 'popular' (40 customers).")
 
 
 def test_without_a_guardrail_none_is_said_to_have_held(readout):
     bare = readout[readout["role"] != "guardrail"]
-    assert brief.final_verdict(SHIP, None, readout=readout)["meaning"] == brief.MEANING["SHIP"]
-    assert brief.final_verdict(SHIP, None, readout=bare)["meaning"] == brief.SHIP_UNGUARDED
+    assert decision.final_verdict(SHIP, None, readout=readout)["meaning"] == decision.MEANING["SHIP"]
+    assert decision.final_verdict(SHIP, None, readout=bare)["meaning"] == decision.SHIP_UNGUARDED
 
 
 def test_a_hold_for_a_guardrail_does_not_deny_a_proven_gain(readout):
     hold = SHIP | {"verdict": "HOLD"}
-    assert brief.final_verdict(hold, None, readout=readout)["meaning"] == brief.HOLD_UNSURE
+    assert decision.final_verdict(hold, None, readout=readout)["meaning"] == decision.HOLD_UNSURE
     open_one = readout.assign(finding=readout["finding"].replace("better", "not shown"))
-    assert brief.final_verdict(hold, None, readout=open_one)["meaning"] == brief.MEANING["HOLD"]
+    assert decision.final_verdict(hold, None, readout=open_one)["meaning"] == decision.MEANING["HOLD"]
 
 
 def test_a_reason_says_what_its_metric_counts():
     plan = {"metrics": {"revenue": {"about": "money paid"}, "clicks": {"kind": "mean"}, "ctr": {"kind": "ratio", "numerator": "clicks", "denominator": "views"}}}
-    known = brief.meanings({"experiment": plan})
+    known = decision.meanings({"experiment": plan})
     assert known == {"revenue": "money paid", "clicks": "clicks a customer", "ctr": "clicks for each views"}
-    told = brief.final_verdict(SHIP | {"reasons": ["revenue is higher.", "bold: revenue is lower.", "clicks is open."]}, None, meanings=known)
+    told = decision.final_verdict(SHIP | {"reasons": ["revenue is higher.", "bold: revenue is lower.", "clicks is open."]}, None, meanings=known)
     assert told["reasons"] == ["revenue (money paid) is higher.", "bold: revenue (money paid) is lower.", "clicks is open."]
 
 
 def test_what_could_not_be_measured_is_told_in_the_words_of_the_source(readout):
-    tables = dict.fromkeys(brief.ABSENT) | {"readout": readout.assign(effect=[2.0, None, -0.01, 0.0])}
-    rows = brief.not_measurable(tables, {"lacks": {"logged_deliveries": "Nothing was logged."}}).set_index("what")["why"]
+    tables = dict.fromkeys(evidence.ABSENT) | {"readout": readout.assign(effect=[2.0, None, -0.01, 0.0])}
+    rows = evidence.not_measurable(tables, {"lacks": {"logged_deliveries": "Nothing was logged."}}).set_index("what")["why"]
     assert rows["worth of a policy that did not run"] == "Nothing was logged."
     assert rows["cost of the rules"] == "No rule was priced."
     assert rows["clicks in value"] == "No number could be computed."
@@ -155,28 +156,28 @@ def test_what_could_not_be_measured_is_told_in_the_words_of_the_source(readout):
 
 
 def test_checks_are_counted_and_named():
-    assert brief.health_sentence(_checks("pass", "warn", "fail")) == "1 of 3 checks of data and slates pass; failed: check_2; to look at: check_1."
-    assert brief.health_sentence(None) == "Nothing was monitored in this run."
+    assert decision.health_sentence(_checks("pass", "warn", "fail")) == "1 of 3 checks of data and slates pass; failed: check_2; to look at: check_1."
+    assert decision.health_sentence(None) == "Nothing was monitored in this run."
 
 
 def test_a_changed_verdict_is_said_with_its_figures():
-    verdict = brief.final_verdict(SHIP, None, source="shop")
-    assert brief.change_sentence(verdict, verdict | {"verdict": "HOLD"}) == "The verdict moved from HOLD to SHIP."
-    assert brief.change_sentence(verdict, verdict | {"effect": 1.0}) == (
+    verdict = decision.final_verdict(SHIP, None, source="shop")
+    assert decision.change_sentence(verdict, verdict | {"verdict": "HOLD"}) == "The verdict moved from HOLD to SHIP."
+    assert decision.change_sentence(verdict, verdict | {"effect": 1.0}) == (
         "The verdict is SHIP, as in the run before; the effect in the deciding metric was 1 [0.5, 2.5], and is 1.5 [0.5, 2.5].")
-    assert brief.change_sentence(verdict, verdict) == "The verdict is SHIP, as in the run before, and so is the effect."
-    assert brief.change_sentence(verdict, {}).startswith("No run of this source was published before")
+    assert decision.change_sentence(verdict, verdict) == "The verdict is SHIP, as in the run before, and so is the effect."
+    assert decision.change_sentence(verdict, {}).startswith("No run of this source was published before")
 
 
 def test_hard_names_stay_text_in_the_brief(readout, monkeypatch):
     shown: list = []
     monkeypatch.setattr("IPython.display.display", lambda output, **_: shown.append(output))
     hard = readout.assign(metric=HARD_TITLES[:4], arm="costs $5 or $6 😀")
-    scores = brief.scorecard(hard, dict.fromkeys(HARD_TITLES, "مرحبا " + "x" * 300))
-    report.show(brief.scores_table(scores), labels=brief.LABELS)
-    report.show(brief.guardrails(scores), labels=brief.LABELS)
-    plots.show(plots.forest(brief.for_figure(scores), title="$5 & $6", x="%"), alt=brief.scorecard_sentence(scores))
-    report.takeaway(brief.scorecard_sentence(scores))
+    scores = evidence.scorecard(hard, dict.fromkeys(HARD_TITLES, "مرحبا " + "x" * 300))
+    report.show(evidence.scores_table(scores), labels=evidence.LABELS)
+    report.show(evidence.guardrails(scores), labels=evidence.LABELS)
+    plots.show(plots.forest(evidence.for_figure(scores), title="$5 & $6", x="%"), alt=evidence.scorecard_sentence(scores))
+    report.takeaway(evidence.scorecard_sentence(scores))
     assert "&lt;b&gt;bold" in shown[0]["text/html"] and "<script>" not in shown[1]["text/html"]
     assert shown[2]["image/png"].startswith(b"\x89PNG")
 

@@ -1,0 +1,1 @@
+"""The brief: the decision, and the evidence that it rests on."""
