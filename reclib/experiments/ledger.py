@@ -132,10 +132,10 @@ def _responses(deliveries: pd.DataFrame, outcomes: pd.DataFrame, response: str, 
 
 def exposure_sentence(deliveries: pd.DataFrame | None, outcomes: pd.DataFrame | None, logged_deliveries: pd.DataFrame | None,
                       ranking: Mapping) -> str:
-    """Say how often a pair was shown in the window that the ranker learnt from, and how often a slot was after the launch."""
+    """Say how often pairs were shown in the window that the ranker learnt from, and slots after the launch; empty if unknown."""
     pair, days = ["customer_id", "item_id"], int(ranking.get("label_days", 28))
     if deliveries is None or outcomes is None or logged_deliveries is None or not set(pair) <= set(logged_deliveries):
-        return "Whether slots are shown as often as the ranker learnt from is not known here."
+        return ""
     last = logged_deliveries["delivered_at"] > logged_deliveries["delivered_at"].max() - pd.Timedelta(days=days)
     before = float(logged_deliveries[last].groupby(pair, observed=True).size().mean())
     seen = outcomes[(outcomes["outcome_type"] == "impression") & outcomes["decision_id"].isin(deliveries["decision_id"])]
