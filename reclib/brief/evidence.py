@@ -42,7 +42,7 @@ def scorecard(readout: pd.DataFrame | None, known: Mapping[str, str] | None = No
         return pd.DataFrame(columns=["role", "metric", "arm", "counts", "mean_control", "mean_arm", *RANGE, "finding", "label", "margin"])
     kept = readout[readout["is_primary"]].sort_values(["role", "metric", "arm"], key=_in_order).reset_index(drop=True)
     kept = kept.assign(counts=[(known or {}).get(name, "") for name in kept["metric"]], label=_labels(kept))
-    finding = kept["finding"] if "finding" in kept else kept.apply(_seen, axis=1)
+    finding = kept["finding"] if "finding" in kept else _seen(kept)
     return kept.assign(finding=finding, margin=kept["margin"] if "margin" in kept else float("nan"))
 
 
@@ -54,9 +54,10 @@ def _labels(table: pd.DataFrame) -> pd.Series:
     return table["metric"] if table["arm"].nunique() <= 1 else table["metric"] + " in " + table["arm"]
 
 
-def _seen(row: pd.Series) -> str:
+def _seen(table: pd.DataFrame) -> pd.Series:
     """Higher or lower, where the readout does not say which of them is better."""
-    return "higher" if row["effect_low"] > 0 else "lower" if row["effect_high"] < 0 else "not shown"
+    same = pd.Series("not shown", index=table.index)
+    return same.mask(table["effect_low"] > 0, "higher").mask(table["effect_high"] < 0, "lower")
 
 
 def scores_table(scores: pd.DataFrame) -> pd.DataFrame:
