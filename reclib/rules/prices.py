@@ -187,12 +187,12 @@ def rule_prices(case: Case, plans: dict[str, Plan], *, priced: dict[str, Priced]
     """
     parts = [_policy_rows(case, plan, priced.get(policy), unit.get(policy, "points")) for policy, plan in plans.items()]
     found = pd.concat(parts, ignore_index=True)
-    if not len(found):
-        return _no_prices()
-    if lived is None or not len(lived):
+    found = found if len(found) else _no_prices()
+    if lived is None:
         return found
     known = found.merge(lived, on="rule_id", how="left", validate="many_to_one")
-    return known.assign(**{name: known[name].where(known["policy"].isin(list(priced))) for name in lived.columns[1:]})
+    is_priced = known["policy"].isin(list(priced))
+    return known.assign(**{name: known[name].astype("float64").where(is_priced) for name in lived.columns[1:]})
 
 
 def _no_prices() -> pd.DataFrame:

@@ -69,6 +69,11 @@ def in_order(rules: list[Rule]) -> list[Rule]:
     return sorted(rules, key=lambda rule: PRECEDENCE.index(rule.kind))
 
 
+def with_trials(rules: list[Rule]) -> list[Rule]:
+    """The register with every rule in shadow enforced."""
+    return [rule.model_copy(update={"status": "live"}) for rule in rules]
+
+
 def from_records(records: list[dict]) -> list[Rule]:
     """Rebuild rules from the records that `records` made."""
     return in_order([ADAPTER.validate_python(record) for record in records])

@@ -30,12 +30,14 @@ def contradictions(found: pd.DataFrame) -> str:
 
 
 def overrides(table: pd.DataFrame, unit: str) -> str:
-    """Say what pins and blocks set by hand cost, and how many beat the system."""
+    """Say what pins and blocks set by hand cost, and which beat the system."""
     if not len(table):
         return "Nothing is pinned or blocked by hand."
-    beat = int((table["opportunity_cost"] < 0).sum())
-    return (f"{len(table)} overrides are in force; together they give up {money(table['opportunity_cost'].sum(), unit)}, "
-            f"and {beat} beat the system.")
+    beat = table[table["opportunity_cost"] < 0]
+    named = "none beats" if not len(beat) else ", ".join(f"{row.override_id} of {row.owner}" for row in beat.itertuples()) + (
+        " beats" if len(beat) == 1 else " beat")
+    return (f"{len(table)} overrides are in force; the sum of what each gives up is {money(table['opportunity_cost'].sum(), unit)}, "
+            f"and {named} the system.")
 
 
 def shadows(table: pd.DataFrame) -> str:
@@ -147,6 +149,17 @@ def contacts(table: pd.DataFrame, n_least: int = 50) -> str:
     low, high = known.iloc[0], known.iloc[-1]
     return said + (f"; a week with {int(high['n_contacts'])} contact days was followed by an opt-out in {percent(high['p_optout'], 2)} of "
                    f"cases, one with {int(low['n_contacts'])} in {percent(low['p_optout'], 2)}.")
+
+
+def pushes(table: pd.DataFrame, currency: str) -> str:
+    """Say from which frequency on one more push a week truly brings nothing, and what it costs in opt-outs there."""
+    if not len(table):
+        return "What one more contact truly brings is not known: only the storefront has a truth."
+    best, first, last = table.loc[table["contribution"].idxmax()], table.iloc[1], table.iloc[-1]
+    return (f"In truth the first push a fortnight brings {first['more_contribution']:+.2f} {currency} a customer for each push a week and "
+            f"{first['more_opted_out']:+.1f} opt-outs a thousand; contribution is highest with {best['pushes']:.3g} pushes a week, and the "
+            f"last step, to {last['pushes']:.3g}, brings {last['more_contribution']:+.2f} {currency} and {last['more_opted_out']:+.1f} "
+            "opt-outs for each.")
 
 
 def _above(plan: Plan) -> str:

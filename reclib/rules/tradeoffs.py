@@ -85,10 +85,10 @@ def contacts(case: Case, plan: Plan) -> pd.DataFrame:
     Returns:
         One row a number of contact days in a week: n_contacts, n_customers (by the last week), p_response (mean of what
         is shown to them tonight), n_weeks (customer-weeks before it, still opted in) and p_optout (share of those that
-        were followed by an opt-out within a week). Empty where the source logs no impressions; p_optout is missing
-        where it does not know who opted out.
+        were followed by an opt-out within a week), and what the last contact day adds to each: more_response and
+        more_optout. Empty where the source logs no impressions; p_optout is missing where it does not know who opted out.
     """
-    columns = ["n_contacts", "n_customers", "p_response", "n_weeks", "p_optout"]
+    columns = ["n_contacts", "n_customers", "p_response", "more_response", "n_weeks", "p_optout", "more_optout"]
     if fields_of.fault(case.world, "n_contacts_7d"):
         return pd.DataFrame(columns=columns)
     n, shown, days = len(case.world.customers), plan.position > 0, _contact_days(case)
@@ -102,7 +102,8 @@ def contacts(case: Case, plan: Plan) -> pd.DataFrame:
                      "p_response": round(p[now].sum() / slots[now].sum(), 6) if slots[now].any() else np.nan,
                      "n_weeks": int(before.sum()),
                      "p_optout": round(float(left[before].mean()), 6) if left is not None and before.any() else np.nan})
-    return pd.DataFrame(rows, columns=columns)
+    table = pd.DataFrame(rows)
+    return table.assign(more_response=table["p_response"].diff(), more_optout=table["p_optout"].diff())[columns].round(6)
 
 
 def _contact_days(case: Case) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The true price of rules: the same days lived with each rule lifted, under the same luck.
+"""The true price of rules and of contacts: the same days lived with a rule lifted, or with more pushes.
 
 Like `truth`, this is for pages that hold an estimate against the truth; no layer may import it.
 """
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from reclib.sources.storefront import truth
+from reclib.sources.storefront import lessons, truth
 
 COLUMNS = ["rule_id", "true_value", "true_low", "true_high"]
 
@@ -42,8 +42,7 @@ def true_prices(with_rules: pd.DataFrame, lifted: Mapping[str, pd.DataFrame], so
     lucks = [{"seed": params["seed"] + 1_000 * number, "age_gate": False} for number in range(n_lucks)]
 
     def lived(slates: pd.DataFrame) -> np.ndarray:
-        numbered = slates.reset_index(drop=True).astype({"position": "int64"}).assign(decision_id=lambda table: table.index)
-        worlds = [truth.true_outcomes(numbered, params=params, n_days=n_days, changes=luck)[metric] for luck in lucks]
+        worlds = [truth.true_outcomes(_numbered(slates), params=params, n_days=n_days, changes=luck)[metric] for luck in lucks]
         return np.mean([np.asarray(world, dtype="float64") for world in worlds], axis=0)
 
     base = lived(with_rules)
@@ -53,3 +52,29 @@ def true_prices(with_rules: pd.DataFrame, lifted: Mapping[str, pd.DataFrame], so
         half = 1.96 * gain.std(ddof=1) * np.sqrt(len(gain))
         rows.append((rule_id, gain.sum(), gain.sum() - half, gain.sum() + half))
     return pd.DataFrame(rows, columns=COLUMNS).round(2)
+
+
+def contacts(slates: pd.DataFrame, source: dict, *, n_days: int = 28) -> pd.DataFrame:
+    """What one more push a week truly brings and costs, with the same slates on every visit.
+
+    Args:
+        slates: as in `true_prices`.
+        source: facts of the source.
+        n_days: days that each world is lived.
+
+    Returns:
+        One row a frequency: pushes (a week, to those who agreed), contribution a customer, opted_out (a thousand
+        customers), and what one more push a week than in the row above adds to each (more_contribution, more_opted_out).
+        Empty where the source has no truth.
+    """
+    columns = ["pushes", "contribution", "opted_out", "more_contribution", "more_opted_out"]
+    if not source.get("answers"):
+        return pd.DataFrame(columns=columns)
+    found = lessons.by_push(_numbered(slates), params=source["params"], n_days=[n_days]).sort_values("pushes", ignore_index=True)
+    table = found[["pushes", "contribution", "opted_out"]].assign(opted_out=1_000 * found["opted_out"])
+    steps = table[["contribution", "opted_out"]].diff().div(table["pushes"].diff(), axis=0)
+    return table.join(steps.add_prefix("more_")).round(4)[columns]
+
+
+def _numbered(slates: pd.DataFrame) -> pd.DataFrame:
+    return slates.reset_index(drop=True).astype({"position": "int64"}).assign(decision_id=np.arange(len(slates)))
