@@ -186,7 +186,7 @@ def override_report(deliveries: pd.DataFrame, outcomes: pd.DataFrame, overrides:
 
 
 def build_units(assignments: pd.DataFrame, events: pd.DataFrame, items: pd.DataFrame, *, start: pd.Timestamp,
-                end: pd.Timestamp, pre_days: int) -> pd.DataFrame:
+                end: pd.Timestamp, pre_days: int, customers: pd.DataFrame | None = None) -> pd.DataFrame:
     """Add up what every assigned customer did, exposed or not, and what they had done before.
 
     Args:
@@ -196,11 +196,13 @@ def build_units(assignments: pd.DataFrame, events: pd.DataFrame, items: pd.DataF
         start: moment of the assignment; events at or before it are the pre-period.
         end: last moment that counts.
         pre_days: length of the pre-period.
+        customers: `customers`; their `segment` and `region`, known before, come along where they are there.
 
     Returns:
         A `units` table: orders, revenue (money paid), returned (money paid back), net_revenue, contribution where
         costs are known, clicks, impressions, dismissals, complaints, is_converted, opted_out, is_retained (an event of
-        one's own in the second half of the period), n_items_seen, repeat_share, and `pre_*` covariates.
+        one's own in the second half of the period), n_items_seen (different items), n_categories_seen (different
+        categories), n_new_seen (different items not shown to them in the pre-period), and `pre_*` covariates.
     """
     pre_start = start - pd.Timedelta(days=pre_days)
     during = events[(events["occurred_at"] > start) & (events["occurred_at"] <= end)]
@@ -208,6 +210,10 @@ def build_units(assignments: pd.DataFrame, events: pd.DataFrame, items: pd.DataF
     units = assignments[["experiment_id", "customer_id", "arm"]]
     units = _attach(units, _totals(during, items))
     units = _attach(units, _totals(before, items)[["orders", "revenue", "clicks"]].add_prefix("pre_"))
+    units = _attach(units, _new_seen(during, before))
+    if customers is not None:
+        known = [name for name in ("segment", "region") if name in customers]
+        units = units.merge(customers[["customer_id", *known]], on="customer_id", how="left", validate="many_to_one")
     late = during[during["occurred_at"] > start + (end - start) / 2]
     own = late[~late["event_type"].isin(["impression", "unsubscribe", "complaint", "return"])]
     return units.assign(
@@ -235,8 +241,18 @@ def _totals(events: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
     totals["orders"] = buys.groupby("customer_id")["visit"].nunique().reindex(totals.index).fillna(0)
     seen = events[kinds == "impression"]
     totals["n_items_seen"] = seen.groupby("customer_id")["item_id"].nunique().reindex(totals.index).fillna(0)
+    if "category" in items:
+        kind = seen["item_id"].map(items.set_index("item_id")["category"])
+        totals["n_categories_seen"] = kind.groupby(seen["customer_id"]).nunique().reindex(totals.index).fillna(0)
     money = [name for name in ("revenue", "returned", "contribution") if name in totals]
     return totals.astype({name: "int64" for name in totals if name not in money}).round(dict.fromkeys(money, 2))
+
+
+def _new_seen(during: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
+    """Different items that a customer was shown and had not been shown in the pre-period."""
+    now, then = (table.loc[table["event_type"] == "impression", ["customer_id", "item_id"]].drop_duplicates() for table in (during, before))
+    fresh = now.merge(then, on=["customer_id", "item_id"], how="left", indicator=True, validate="one_to_one").query("_merge == 'left_only'")
+    return fresh.groupby("customer_id").size().to_frame("n_new_seen")
 
 
 def _contribution(events: pd.DataFrame, items: pd.DataFrame) -> pd.Series:

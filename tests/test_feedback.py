@@ -70,18 +70,23 @@ def test_rates_count_seen_slots(deliveries):
 def test_every_assigned_customer_is_a_unit_and_money_adds_up():
     assignments = pd.DataFrame({"experiment_id": "x", "customer_id": [1, 2], "arm": ["a", "b"],
                                 "assigned_at": at("2026-03-01")})
-    items = pd.DataFrame({"item_id": ["a"], "unit_cost": [1.5]})
+    items = pd.DataFrame({"item_id": ["a", "b"], "unit_cost": [1.5, 1.0], "category": ["x", "y"]})
+    customers = pd.DataFrame({"customer_id": [2, 1, 3], "segment": ["young", "old", "old"]})
     events = _events([
+        ("2026-02-20", 1, "a", "impression", 1.0, None), ("2026-03-02", 1, "a", "impression", 1.0, None),
+        ("2026-03-04", 1, "b", "impression", 1.0, None), ("2026-03-05", 1, "b", "impression", 1.0, None),
         ("2026-02-20", 1, "a", "purchase", 2.0, None), ("2026-01-01", 1, "a", "purchase", 9.0, None),
         ("2026-03-02", 1, "a", "purchase", 5.0, None), ("2026-03-03", 1, "a", "return", 5.0, None),
         ("2026-03-20", 1, "a", "click", 0.0, None), ("2026-03-20", 3, "a", "purchase", 8.0, None),
     ])
-    units = feedback.build_units(assignments, events, items, start=at("2026-03-01"), end=at("2026-03-29"), pre_days=28)
+    units = feedback.build_units(assignments, events, items, start=at("2026-03-01"), end=at("2026-03-29"), pre_days=28, customers=customers)
     schema.require(units, schema.TABLES["units"])
     first, second = units.to_dict("records")
     assert (first["revenue"], first["returned"], first["net_revenue"], first["pre_revenue"]) == (5.0, 5.0, 0.0, 2.0)
     assert first["contribution"] == (5.0 - 1.5) - (5.0 - 1.5)
     assert (first["is_converted"], first["is_retained"], first["orders"]) == (1, 1, 1)
+    assert [first[name] for name in ("impressions", "n_items_seen", "n_categories_seen", "n_new_seen", "segment")] == [3, 2, 2, 1, "old"]
+    assert (second["n_new_seen"], second["segment"]) == (0, "young")
     assert (second["revenue"], second["is_converted"], second["is_retained"]) == (0.0, 0, 0)
 
 

@@ -182,10 +182,20 @@ def plan() -> dict:
             "is_retained": {"role": "quality", "kind": "proportion", "about": "share of customers who came in the last days"},
             "dismiss_rate": {"role": "quality", "kind": "ratio", "numerator": "dismissals", "denominator": "impressions",
                              "direction": "down", "about": "share of shown items that were waved away"},
+            "click_to_order": {"role": "quality", "kind": "ratio", "numerator": "orders", "denominator": "clicks",
+                               "about": "orders a click: engagement that ends in a purchase"},
+            "variety": {"role": "quality", "kind": "ratio", "numerator": "n_items_seen", "denominator": "impressions",
+                        "about": "different items, share of all shown: the rest is repetition"},
+            "breadth": {"role": "quality", "kind": "mean", "column": "n_categories_seen",
+                        "about": "different categories shown to a customer"},
+            "novelty": {"role": "quality", "kind": "ratio", "numerator": "n_new_seen", "denominator": "n_items_seen",
+                        "about": "items never shown to the customer before, share of different items shown"},
+            "net_revenue": {"role": "exploratory", "kind": "mean", "winsorise": 0.999,
+                            "about": "money paid less money back: the lifetime value so far, EUR a customer"},
             "aov": {"role": "exploratory", "kind": "ratio", "numerator": "revenue", "denominator": "orders",
                     "about": "money paid, EUR an order"},
         },
-        "covariates": ["pre_revenue", "pre_orders", "pre_clicks"],
+        "covariates": ["pre_revenue", "pre_orders", "pre_clicks"], "segments": ["segment", "region"],
     }
 
 
