@@ -64,6 +64,11 @@ def split(events: pd.DataFrame, *, as_of: pd.Timestamp, holdout: pd.DataFrame | 
     return _split(cut, known[~is_after], responses[(responses["occurred_at"] <= cut).to_numpy()], later, about)
 
 
+def judge(learn: pd.DataFrame, later: pd.DataFrame, *, about: str) -> Split:
+    """Learn from some events and judge on what others hold of liked responses: any split that somebody has made."""
+    return _split(learn["occurred_at"].max(), learn, _responses(learn), _liked(_responses(later)), about)
+
+
 def _split(cut: pd.Timestamp, learn: pd.DataFrame, before: pd.DataFrame, later: pd.DataFrame, about: str) -> Split:
     pairs = later[["customer_id", "item_id"]].drop_duplicates().sort_values(["customer_id", "item_id"])
     is_warm = pairs["customer_id"].isin(learn["customer_id"].unique()).to_numpy()
