@@ -274,6 +274,24 @@ def test_the_linter_names_floors_above_one_idle_pins_and_redundant_rules():
     assert "not in the catalogue" in faults["GONE"] and "refuses only what AGAIN" in faults["STOCK"]
 
 
+def test_the_linter_names_quotas_that_no_slate_reaches_or_a_tighter_one_implies():
+    text = text_of("id: WIDE, kind: slate_quota, field: category, max: 2", "id: TIGHT, kind: slate_quota, field: category, max: 1")
+    case = _case(ranked_of({1: [3, 2, 1]}), items_of(3, category="a"), text)
+    assert lint.contradictions(register.parse(text), case)[["rule_id", "fault"]].to_numpy().tolist() == [
+        ["WIDE", "allows 2 of a category, but a slate has 2 slots"], ["WIDE", "is implied by TIGHT, which allows 1"]]
+
+
+@pytest.mark.parametrize(("rule", "who"), [
+    ('kind: suppression, keep: {field: n_contacts_7d, op: "<", value: 2}', [2, 3]),  # a contact budget a week
+    ('kind: suppression, keep: {field: days_since_contact, op: ">=", value: 3}', [1, 3]),  # quiet time
+    ("kind: frequency_cap, counter: n_contacts_28d, max: 2", [2, 3])])
+def test_contact_policy_holds_per_customer_over_its_window(rule, who):
+    events = events_of((1, "i0", "impression", 4), (1, "i1", "impression", 5), (2, "i1", "impression", 1))
+    ranked = ranked_of({1: [2, 1], 2: [2, 1], 3: [2, 1]})
+    case, plans = decided(ranked, items_of(2), text_of(f"id: C, {rule}"), events=events)
+    assert sorted(shown(case, plans["value"])) == who
+
+
 def _case(ranked, items, text):
     world = pairs.build(items, None, events_of(), as_of=AS_OF, customer_ids=ranked["customer_id"])
     return decide.prepare(ranked, register.parse(text), world, k=2)

@@ -54,7 +54,7 @@ def prepare(ranked: pd.DataFrame, rules: list[Rule], world: World, *, k: int) ->
 
 
 def decide(ranked: pd.DataFrame, case: Case, *, policies: list[str] | None = None, seed: int = 0,
-           method: str = "auto") -> dict[str, Plan]:
+           method: str = "auto", start: Plan | None = None) -> dict[str, Plan]:
     """Decide every policy of `ranked` under the same rules.
 
     Args:
@@ -63,6 +63,7 @@ def decide(ranked: pd.DataFrame, case: Case, *, policies: list[str] | None = Non
         policies: which to decide; all where missing.
         seed: random seed of the allocation.
         method: of the allocation, see `allocation.solve`.
+        start: a plan of the same world under other rules; its prices are where the search begins.
 
     Raises:
         InfeasibleError: hard shared rules contradict one another; the sentence names them.
@@ -71,7 +72,7 @@ def decide(ranked: pd.DataFrame, case: Case, *, policies: list[str] | None = Non
     plans = {}
     for policy in wanted:
         draft = draft_of(ranked[ranked["policy"] == policy], case, policy)
-        plans[policy] = settle(case, draft, allocate(draft.problem, seed=seed, method=method))
+        plans[policy] = settle(case, draft, allocate(draft.problem, seed=seed, method=method, start=start))
     return plans
 
 
@@ -106,12 +107,13 @@ def draft_of(ranked: pd.DataFrame, case: Case, policy: str, *, without: str | No
                 bonus=bonus, **columns)
 
 
-def allocate(problem: allocation.Problem, *, seed: int = 0, method: str = "auto") -> allocation.Allocation:
+def allocate(problem: allocation.Problem, *, seed: int = 0, method: str = "auto",
+             start: Plan | None = None) -> allocation.Allocation:
     """Solve a problem; where the best slates of each customer by itself hold all shared limits, they are the answer."""
     position = slates.greedy(problem.item, problem.value, problem.quotas, problem.k)
     if len(families(groups_of(problem))) < 2 and _holds(problem, position > 0):
         return _by_itself(problem, position)
-    return solve(problem, method=method, seed=seed)
+    return solve(problem, method=method, seed=seed, start=None if start is None else (start.problem, start.found))
 
 
 def settle(case: Case, draft: Plan, found: allocation.Allocation) -> Plan:

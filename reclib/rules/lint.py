@@ -48,7 +48,7 @@ def contradictions(rules: list[Rule], case: Case) -> pd.DataFrame:
     Returns:
         One row a finding: rule_id, fault (a sentence), weight (`contradiction`, `expired`, `redundant` or `idle`).
     """
-    found = [*_expired(rules, case), *_floors(case), *_pins(case), *_boosts(case), *_redundant(case)]
+    found = [*_expired(rules, case), *_floors(case), *_pins(case), *_boosts(case), *_redundant(case), *_quotas(case)]
     return pd.DataFrame(found, columns=COLUMNS)
 
 
@@ -141,3 +141,13 @@ def _redundant(case: Case) -> list[dict]:
                 found.append({"rule_id": rule.id, "weight": "redundant", "fault": f"refuses only what {other.id} refuses anyway"})
                 break
     return found
+
+
+def _quotas(case: Case) -> list[dict]:
+    """Quotas that no slate can reach, or that a tighter one over the same items implies."""
+    live = [rule for rule in case.rules if isinstance(rule, SlateQuota) and rule.status == "live"]
+    found = [{"rule_id": rule.id, "weight": "idle", "fault": f"allows {rule.max} of a {rule.field}, but a slate has {case.k} slots"}
+             for rule in live if rule.max >= case.k]
+    return found + [{"rule_id": rule.id, "weight": "redundant", "fault": f"is implied by {other.id}, which allows {other.max}"}
+                    for rule in live for other in live if other.id != rule.id and other.field == rule.field and other.max < rule.max
+                    and other.when in (None, rule.when) and other.policies in (None, rule.policies)]

@@ -21,7 +21,6 @@ import pandas as pd
 from reclib.allocation.pricing import PriceList
 from reclib.allocation.pricing import price_rules as price_variants
 from reclib.allocation.problem import Problem
-from reclib.allocation.solve import solve
 from reclib.rules import controls
 from reclib.rules.decide import aligned, allocate, draft_of, settle
 from reclib.rules.outcomes import reasons, slates
@@ -159,7 +158,7 @@ def _slates_under(case: Case, plan: Plan, rules: list[Rule], columns: dict[str, 
     draft = draft_of(pd.DataFrame(), part, plan.policy, columns=columns)
     if _is_idle(plan, draft.problem):
         return slates(case, plan)
-    return slates(part, settle(part, draft, solve(draft.problem, seed=seed, start=(plan.problem, plan.found))))
+    return slates(part, settle(part, draft, allocate(draft.problem, seed=seed, start=plan)))
 
 
 def _is_idle(plan: Plan, problem: Problem) -> bool:
