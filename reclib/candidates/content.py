@@ -167,7 +167,7 @@ def category_shares(history: History, half_life_days: float) -> sparse.csr_matri
 def item_attributes(catalogue: pd.DataFrame) -> sparse.csr_matrix:
     """Items x attributes (category, brand, price band), each row of length 1, empty where nothing is known."""
     price = catalogue["price"] if "price" in catalogue else pd.Series(np.nan, index=catalogue.index, dtype=float)
-    band = (price.rank(method="average", pct=True) * N_PRICE_BANDS).apply(np.ceil)
+    band = np.ceil(price.rank(method="average", pct=True) * N_PRICE_BANDS)
     columns = [words(catalogue, name) for name in ("category", "brand")]
     columns.append((band.fillna(0).to_numpy().astype(np.int64) - 1, N_PRICE_BANDS))
     parts = [sparse.csr_matrix((np.ones((codes >= 0).sum()), (np.flatnonzero(codes >= 0), codes[codes >= 0])),
