@@ -45,3 +45,11 @@ def test_the_gate_of_the_shop_does_not_hide_what_lifting_the_law_would_show():
 @pytest.mark.parametrize("source", [{"answers": False}, {}])
 def test_without_a_truth_there_is_no_true_price(source):
     assert ruled.true_prices(slates_of(range(1, 3)), {"A": slates_of(range(1, 2))}, source).empty
+
+
+def test_more_pushes_truly_cost_opt_outs_and_each_step_is_told_by_push():
+    found = ruled.contacts(slates_of(range(1, 801)), SOURCE, n_days=14)
+    assert found["pushes"].is_monotonic_increasing and found["opted_out"].iloc[-1] > found["opted_out"].iloc[0]
+    gained = found["more_contribution"].iloc[1:] * found["pushes"].diff().iloc[1:]
+    assert gained.sum() == pytest.approx(found["contribution"].iloc[-1] - found["contribution"].iloc[0], abs=1e-2)
+    assert ruled.contacts(slates_of(range(1, 3)), {}).empty
