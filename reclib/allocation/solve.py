@@ -116,13 +116,25 @@ def _from_start(problem: Problem, sizes: Sizes, before: Problem, found: Allocati
 
 
 def _from_zero(problem: Problem, sizes: Sizes) -> Ascent:
-    found = ascend(problem, no_prices(problem), sizes=sizes, n_iterations=600, rate=0.4, decay=1.0, stall=25, patience=3e-4)
-    n_seen, n_failed = found.n_iterations, 0
-    for rate in (0.1, 0.03) + (0.2, 0.03) * 5:
+    """Descend in large steps, and again in small ones: where all flip at one price, only those lower the bound.
+
+    On a sample, what small steps gain by less than a ten-thousandth is the sample's own, and is not kept.
+    """
+    first = ascend(problem, no_prices(problem), sizes=sizes, n_iterations=600, rate=0.4, decay=1.0, stall=25, patience=3e-4)
+    found = _again(problem, sizes, first)
+    fine = ascend(problem, found.prices, sizes=sizes, n_iterations=120, rate=0.03, decay=0.95, stall=30)
+    n_seen = found.n_iterations + fine.n_iterations
+    if found.bound - fine.bound < 1e-4 * abs(found.bound):
+        return Ascent(found.prices, found.bound, n_seen)
+    return _again(problem, sizes, Ascent(fine.prices, fine.bound, n_seen))
+
+
+def _again(problem: Problem, sizes: Sizes, found: Ascent) -> Ascent:
+    n_seen = found.n_iterations
+    for rate in (0.1,) + (0.2,) * 8:
         before = found.bound
         found = ascend(problem, found.prices, sizes=sizes, n_iterations=120, rate=rate, decay=0.95, stall=30)
         n_seen += found.n_iterations
-        n_failed = n_failed + 1 if before - found.bound < 1e-5 * abs(before) else 0
-        if n_failed == 2:
+        if rate > 0.1 and before - found.bound < 1e-5 * abs(before):
             break
     return Ascent(found.prices, found.bound, n_seen)
