@@ -9,7 +9,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reclib import metrics, schema
-from reclib.candidates import als, base, content, evaluate, factors, generate, habits, neighbours, page, popular
+from reclib.candidates import (
+    als,
+    base,
+    content,
+    evaluate,
+    factors,
+    generate,
+    habits,
+    neighbours,
+    page,
+    popular,
+)
 from reclib.candidates.history import learn
 
 PROJECT = Path(__file__).resolve().parent.parent
