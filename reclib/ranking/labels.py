@@ -105,7 +105,7 @@ def label(frame: pd.DataFrame, events: pd.DataFrame, plan: Plan, *, cut: pd.Time
     answered = inside[is_response(inside, plan.response)]
     if (population or plan.population) == CANDIDATE:
         pairs = answered[["customer_id", "item_id"]].drop_duplicates().assign(label=1)
-        return _with_label(frame, pairs)
+        return with_label(frame, pairs)
     shown = inside[(inside["event_type"] == "impression").to_numpy()]
     first = shown.groupby(["customer_id", "item_id"], sort=False, as_index=False)["occurred_at"].min()
     last = answered.groupby(["customer_id", "item_id"], sort=False, as_index=False)["occurred_at"].max()
@@ -114,7 +114,8 @@ def label(frame: pd.DataFrame, events: pd.DataFrame, plan: Plan, *, cut: pd.Time
     return frame.merge(pairs, on=["customer_id", "item_id"], how="inner", validate="one_to_one")
 
 
-def _with_label(frame: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
+def with_label(frame: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
+    """Add `label` to every row: that of the pair in `pairs`, else 0."""
     merged = frame.merge(pairs, on=["customer_id", "item_id"], how="left", validate="one_to_one")
     return merged.assign(label=merged["label"].fillna(0).astype(int))
 
