@@ -15,10 +15,10 @@ from reclib.experiments.plan import Metric
 from reclib.experiments.stats import MetricStats
 
 MAX_LEAN_POOLED = 0.15  # of the difference, were both arms shaped alike
-MAX_LEAN = 0.3          # of the difference, each arm shaped as it was seen
+MAX_LEAN = 0.3          # of the difference, each arm shaped as it was seen, where values are not alike
 MAX_SKEW = 0.4          # of the mean of the more skewed arm
 MIN_CARRIERS = 20       # customers with a value other than zero, in the smaller arm
-MAX_PLAIN = 1.2         # skewness of the values other than zero, if they are to count as alike
+MAX_PLAIN = 1.5         # skewness of the values other than zero, if they are to count as alike
 MAX_BELOW = 0.1         # relative standard error of a ratio's denominator
 
 
@@ -59,13 +59,14 @@ def _of_shape(estimate: effects.Estimate, third: np.ndarray, n_nonzero: np.ndarr
     alike = effects.Estimate(n, estimate.value, np.full(2, pooled))
     lean_pooled, lean = (abs(float(effects.lean(cube[0], _at(of, 0), cube[1], _at(of, 1))))
                          for cube, of in ((np.full(2, shape), alike), (third, estimate)))
-    if lean_pooled > MAX_LEAN_POOLED or lean > MAX_LEAN:
+    carriers = float(n_nonzero.sum())
+    is_plain = abs(shape) / pooled**1.5 * np.sqrt(carriers / n.sum()) <= MAX_PLAIN
+    is_plain &= carriers >= MIN_CARRIERS or 4 <= carriers < n.sum() / 10
+    if lean_pooled > MAX_LEAN_POOLED or (lean > MAX_LEAN and not is_plain):
         return "its interval leans to one side, since the smaller arm or a few large values carry it"
     with np.errstate(divide="ignore", invalid="ignore"):
         skews = np.append(third / (variance**1.5 * np.sqrt(n)), shape / (pooled**1.5 * np.sqrt(n.min())))
-    carriers = float(n_nonzero.sum())
-    is_plain = abs(shape) / pooled**1.5 * np.sqrt(carriers / n.sum()) <= MAX_PLAIN
-    if is_plain and (carriers >= MIN_CARRIERS or 4 <= carriers < n.sum() / 10):
+    if is_plain:
         return ""
     if n_nonzero.min() < MIN_CARRIERS:
         return f"only {int(n_nonzero.min()):,} customers of an arm carry it"

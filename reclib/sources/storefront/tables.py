@@ -182,8 +182,6 @@ def plan() -> dict:
             "is_retained": {"role": "quality", "kind": "proportion", "about": "share of customers who came in the last days"},
             "dismiss_rate": {"role": "quality", "kind": "ratio", "numerator": "dismissals", "denominator": "impressions",
                              "direction": "down", "about": "share of shown items that were waved away"},
-            "click_to_order": {"role": "quality", "kind": "ratio", "numerator": "orders", "denominator": "clicks",
-                               "about": "orders a click: engagement that ends in a purchase"},
             "variety": {"role": "quality", "kind": "ratio", "numerator": "n_items_seen", "denominator": "impressions",
                         "about": "different items, share of all shown: the rest is repetition"},
             "breadth": {"role": "quality", "kind": "mean", "column": "n_categories_seen",
