@@ -8,7 +8,13 @@ import pandas as pd
 from reclib import metrics
 from reclib.candidates.evaluate import TASKS, Split, lists, per_customer, random_split
 from reclib.candidates.factors import SurpriseFactors
-from reclib.candidates.generate import BIG_PAIRS, Generated, default_sources, eligible_items, fallback_customers
+from reclib.candidates.generate import (
+    BIG_PAIRS,
+    Generated,
+    default_sources,
+    eligible_items,
+    fallback_customers,
+)
 from reclib.candidates.history import History, learn
 from reclib.report import interval, number, percent
 
