@@ -17,6 +17,7 @@ from scipy import sparse
 from reclib import store
 from reclib.candidates import base, neighbours
 from reclib.candidates.factors import SurpriseFactors, trainset
+from reclib.candidates.generate import BIG_PAIRS, SMALL_CATALOGUE
 from reclib.candidates.history import History, learn
 from reclib.report import number
 
@@ -68,7 +69,7 @@ def cosine_growth(sizes: list[int], *, k: int, rng: np.random.Generator) -> pd.D
         peer = _implicit_cosine(k)
         if peer is not None:
             rows.append({"n_events": size, "engine": IMPLICIT,
-                         "cpu_seconds": cpu_seconds(lambda matrix=liked: _fit_quietly(peer, matrix))})
+                         "cpu_seconds": cpu_seconds(lambda matrix=liked, model=peer: _fit_quietly(model, matrix))})
     return pd.DataFrame(rows)
 
 
@@ -148,6 +149,11 @@ def _implicit_cosine(k: int) -> object | None:
     except ImportError:
         return None
     return CosineRecommender(K=k, num_threads=1)
+
+
+def has_implicit() -> bool:
+    """Whether the peer is installed."""
+    return _implicit_cosine(1) is not None
 
 
 def _fit_quietly(peer: object, liked: sparse.csr_matrix) -> None:
@@ -257,6 +263,13 @@ def memory_sentence(table: pd.DataFrame) -> str:
         said.append(f"{engine} {number(last['cpu_seconds'])} CPU s and {last['peak_mib']:,.0f} MiB "
                     f"(power {exponent(own['n_events'], own['cpu_seconds']):.2f})")
     return f"{table['n_events'].max():,} events: " + "; ".join(said) + "."
+
+
+def choice_sentence() -> str:
+    """Say which sources a history of any size gets: what `generate.default_sources` does."""
+    return (f"So the size of the history chooses: up to {BIG_PAIRS:,} pairs every source learns from everything and EASE from "
+            f"{SMALL_CATALOGUE:,} items at most; above, item neighbours carry the most, EASE sees the head of the catalogue "
+            f"and Surprise a sample that the page of candidates states.")
 
 
 def growth_sentence(table: pd.DataFrame, *, what: str, size: str) -> str:
