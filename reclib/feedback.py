@@ -200,7 +200,7 @@ def build_units(assignments: pd.DataFrame, events: pd.DataFrame, items: pd.DataF
 
     Returns:
         A `units` table: orders, revenue (money paid), returned (money paid back), net_revenue, contribution where
-        costs are known, clicks, impressions, dismissals, complaints, is_converted, opted_out, is_retained (an event of
+        costs are known, clicks, impressions, dismissals, complaints, is_converted, opted_out, complained, is_retained (an event of
         one's own in the second half of the period), n_items_seen (different items), n_categories_seen (different
         categories), n_new_seen (different items not shown to them in the pre-period), and `pre_*` covariates.
     """
@@ -219,6 +219,7 @@ def build_units(assignments: pd.DataFrame, events: pd.DataFrame, items: pd.DataF
     return units.assign(
         is_converted=(units["orders"] > 0).astype("int64"),
         opted_out=(units["opt_outs"] > 0).astype("int64"),
+        complained=(units["complaints"] > 0).astype("int64"),
         is_retained=units["customer_id"].isin(own["customer_id"]).astype("int64"),
         net_revenue=(units["revenue"] - units["returned"]).round(2),
     ).drop(columns="opt_outs")
