@@ -138,7 +138,9 @@ def _implicit_factors(customers: np.ndarray, items: np.ndarray) -> object | None
         from implicit.cpu.als import AlternatingLeastSquares
     except ImportError:
         return None
-    peer = AlternatingLeastSquares(factors=customers.shape[1], num_threads=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # its advice on threads of BLAS
+        peer = AlternatingLeastSquares(factors=customers.shape[1], num_threads=1)
     peer.user_factors, peer.item_factors = customers, items
     return peer
 
