@@ -17,7 +17,14 @@ from reclib.allocation.catalogues import Shape, make_catalogue, random_shape
 from reclib.allocation.desk import Desk
 from reclib.allocation.exact import relax, solve_exact
 from reclib.allocation.infeasible import explain_infeasible
-from reclib.allocation.naive import audited, compare, first_come, made_legal, mended, top_values
+from reclib.allocation.naive import (
+    audited,
+    compare,
+    first_come,
+    made_legal,
+    mended,
+    top_values,
+)
 from reclib.allocation.prices import Prices, best_slates, certified_bound, no_prices
 from reclib.allocation.pricing import confirm_price, price_rules
 from reclib.allocation.recovery import mend
