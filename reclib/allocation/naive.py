@@ -85,7 +85,7 @@ def audited(problem: Problem, shown: np.ndarray) -> dict[str, float]:
     """
     import duckdb
 
-    customer, column = np.nonzero(shown)
+    customer = np.nonzero(shown)[0]
     pairs = pd.DataFrame({"customer": customer, "item": problem.item[shown], "value": problem.value[shown].astype("float64"),
                           "response": 0.0 if problem.response is None else problem.response[shown].astype("float64")})
     items = pd.DataFrame({"item": np.arange(problem.n_items), "stock": problem.stock}

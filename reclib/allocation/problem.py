@@ -128,7 +128,8 @@ class Problem:
         response: expected response of each pair, 0 or more; None where no row needs it.
         k: slots in a slate.
         stock: placements of each item, whole, infinite where there is no limit.
-        quotas: limits within a slate. The bound uses the first; further ones that cross it are held by the slates.
+        quotas: limits within a slate. Nested ones, and two families that cross, are exact in the bound and in the slates;
+            a third family that crosses both is held by the slates alone.
         rows: limits across customers.
         pair_row, pair_column: where each pair of `from_pairs` stands in the table.
     """
