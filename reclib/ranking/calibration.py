@@ -230,8 +230,10 @@ def quality_sentence(found: dict[str, float | str], *, name: str = "p_response")
         verdict = f"is off in {' and '.join(wrong)}"
     elif open_:
         verdict = f"cannot be judged in {' and '.join(open_)}, with {found['n_responses']:,} responses"
-    else:
+    elif is_null:
         verdict = "can be read as a probability"
+    else:
+        verdict = "is right in level and slope, yet off in places by more than chance"
     band = "inside" if is_null else "outside"
     return (f"{name} {verdict}: {level}, {slope}, level {found['level']:+.2f} [{found['level_low']:+.2f}, "
             f"{found['level_high']:+.2f}] in log-odds; ECE {found['ece']:.4f} is {band} the band of perfect probabilities "

@@ -1,0 +1,35 @@
+"""What lists are like beside being right."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from reclib.ranking import character
+
+HISTORY = pd.DataFrame({"customer_id": [1, 1, 2, 2], "item_id": ["a", "b", "a", "c"],
+                        "event_type": ["purchase", "purchase", "purchase", "impression"]})
+ITEMS = pd.DataFrame({"item_id": ["a", "b", "c"], "category": ["x", "x", "y"]})
+LISTS = {"ranked": pd.DataFrame({"customer_id": [1, 1, 2, 2], "item_id": ["a", "b", "a", "c"], "rank": [1, 2, 1, 2]})}
+
+
+def test_an_item_that_was_only_seen_is_not_repetition():
+    found = character.of_stages(LISTS, HISTORY, ITEMS, k=2).set_index("metric")["value"]
+    assert found["repetition"] == pytest.approx((1 + 0.5) / 2)
+    assert found["diversity"] == pytest.approx((0 + 1) / 2)
+
+
+def test_novelty_counts_the_customers_who_had_the_item():
+    found = character.of_stages(LISTS, HISTORY, ITEMS, k=1).set_index("metric")["value"]
+    assert found["novelty"] == pytest.approx(0.0)  # both customers had a: -log2((2 + 1) / (2 + 1))
+
+
+def test_without_categories_variety_is_not_measured():
+    found = character.of_stages(LISTS, HISTORY, ITEMS[["item_id"]], k=2)
+    assert character.wide(found).columns.tolist() == ["stage", "novelty", "repetition"]
+    assert character.sentence(found, k=2).endswith("variety is not measured.")
+
+
+def test_lists_of_nobody_are_not_described():
+    assert character.sentence(character.of_stages({}, HISTORY, ITEMS, k=2), k=2) == (
+        "The ranker listed nothing that could be described.")
