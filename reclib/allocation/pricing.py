@@ -20,7 +20,7 @@ from reclib.allocation.problem import Allocation, Problem
 from reclib.allocation.solve import find_prices, prices_of, solve
 
 SAMPLE = 5_000
-N_SAMPLE, N_FULL, N_LAST = 60, 6, 8
+N_SAMPLE, N_FULL, N_LAST, N_NEAR = 60, 50, 14, 4
 FLOOR = 2e-5
 
 
@@ -96,17 +96,23 @@ def confirm_price(base: Problem, variant: Problem, *, seed: int = 0) -> dict[str
 
 def _priced(base: Problem, problem: Problem, prices: Prices, some: np.ndarray, sizes: Sizes,
             ) -> tuple[tuple[float, float], float]:
-    """Bound of a problem and what the last iterations still took off it, from the base's prices."""
+    """Bound of a problem and what the last iterations still took off it, from the base's prices.
+
+    Two descents, and the lower bound counts: a far one, by way of the sample and large steps, for a variant whose prices
+    move, and a near one, for a variant that changes next to nothing and would only be led away.
+    """
     start = carried(base, prices, problem)
     sizes = sizes if problem is base else typical_sizes(problem)
     share = len(some) / problem.n_customers
     sample = problem.of_customers(some) if share < 1 else problem
     rough = _descend(sample, start, typical_sizes(sample) if share < 1 else sizes, N_SAMPLE, 0.3)
-    n_seen = rough.n_iterations * share
-    full = rough if share == 1 else _descend(problem, rough.prices, sizes, N_FULL, 0.03)
-    last = _descend(problem, full.prices, sizes, N_LAST, 0.02)
-    n_seen += last.n_iterations + (0 if share == 1 else full.n_iterations)
-    return (last.bound, full.bound - last.bound), n_seen
+    far = [_descend(problem, rough.prices, sizes, N_FULL, 0.2)]
+    far.append(_descend(problem, far[0].prices, sizes, N_LAST, 0.03))
+    near = [_descend(problem, start, sizes, N_NEAR, 0.03)]
+    near.append(_descend(problem, near[0].prices, sizes, N_NEAR, 0.03))
+    before, after = min(far, near, key=lambda descents: descents[-1].bound)
+    return (after.bound, before.bound - after.bound), (
+        rough.n_iterations * share + sum(descent.n_iterations for descent in (*far, *near)))
 
 
 def _descend(problem: Problem, start: Prices, sizes: Sizes, n_iterations: int, rate: float) -> Ascent:
