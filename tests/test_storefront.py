@@ -94,7 +94,7 @@ def test_plan_measures_columns_that_the_answers_have(shop, answers):
     read_from_events = {"complained", "n_items_seen", "n_categories_seen", "n_new_seen", "net_revenue"}
     there = {*answers["customers_after"].columns, *read_from_events}
     for name, metric in shop[1]["experiment"]["metrics"].items():
-        needed = {metric["numerator"], metric["denominator"]} if metric["kind"] == "ratio" else {name}
+        needed = {metric["numerator"], metric["denominator"]} if metric["kind"] == "ratio" else {metric.get("column", name)}
         assert needed <= there, name
     assert set(shop[1]["experiment"]["covariates"]) <= there
 
