@@ -6,7 +6,16 @@ import pandas as pd
 import pytest
 
 from reclib import schema
-from reclib.experiments import engine, page, readout, segments, srm, stats, trust, verdict
+from reclib.experiments import (
+    engine,
+    page,
+    readout,
+    segments,
+    srm,
+    stats,
+    trust,
+    verdict,
+)
 from reclib.experiments.plan import PlanError, parse
 
 PLAN = {

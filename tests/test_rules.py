@@ -6,7 +6,16 @@ import pytest
 
 from reclib import schema
 from reclib.allocation.problem import InfeasibleError
-from reclib.rules import decide, funnel, lint, outcomes, overrides, pairs, register, slates
+from reclib.rules import (
+    decide,
+    funnel,
+    lint,
+    outcomes,
+    overrides,
+    pairs,
+    register,
+    slates,
+)
 
 AS_OF = pd.Timestamp("2026-03-01", tz="UTC")
 

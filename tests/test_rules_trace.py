@@ -7,7 +7,20 @@ import pandas as pd
 import pytest
 
 from reclib import explorers, schema, store
-from reclib.rules import decide, diff, explore, lint, outcomes, pairs, prices, register, say, tables, trace, tradeoffs
+from reclib.rules import (
+    decide,
+    diff,
+    explore,
+    lint,
+    outcomes,
+    pairs,
+    prices,
+    register,
+    say,
+    tables,
+    trace,
+    tradeoffs,
+)
 
 RULES = """rules:
   - {id: SAFE, kind: safety, owner: o, reason: r, keep: {field: is_safe, op: "==", value: true}}

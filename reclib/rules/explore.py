@@ -13,7 +13,6 @@ from reclib.rules.plan import Case, Plan, sample
 from reclib.rules.shared import groups
 from reclib.rules.states import reduced
 
-
 N_STEPS = 7
 
 

@@ -7,8 +7,16 @@ import pandas as pd
 
 from reclib.rules import pairs as fields_of
 from reclib.rules.conditions import Condition, Test, fields, hold
+from reclib.rules.kinds import (
+    Block,
+    Filter,
+    FrequencyCap,
+    MarginFloor,
+    Rule,
+    Stock,
+    Suppression,
+)
 from reclib.rules.pairs import Pairs, World
-from reclib.rules.kinds import Block, Filter, FrequencyCap, MarginFloor, Rule, Stock, Suppression
 
 MATERIAL_DIGITS = 6
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from reclib.rules.plan import Case, Plan
 from reclib.rules.kinds import PRECEDENCE
+from reclib.rules.plan import Case, Plan
 
 _AFTER = {"capped": "within slate rules", "lost_to_allocation": "within shared limits"}
 

@@ -9,11 +9,11 @@ import pandas as pd
 
 from reclib.rules import filters
 from reclib.rules import pairs as fields_of
-from reclib.rules.plan import Case
-from reclib.rules.shared import members
-from reclib.rules.pairs import World
 from reclib.rules.kinds import Boost, Budget, MinExposure, Pin, Rule, SlateQuota, Stock
+from reclib.rules.pairs import World
+from reclib.rules.plan import Case
 from reclib.rules.register import RuleError
+from reclib.rules.shared import members
 
 COLUMNS = ["rule_id", "fault", "weight"]
 

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from reclib.rules import filters
-from reclib.rules.plan import Case, Plan
 from reclib.rules.kinds import Boost, Diversity, Pin
+from reclib.rules.plan import Case, Plan
 
 STATE_WORDS = {
     "capped": "no room beside the items above it", "lost_to_allocation": "worth less than the limit that it would use",

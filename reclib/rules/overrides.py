@@ -7,8 +7,8 @@ import pandas as pd
 
 from reclib.rules.conditions import Test
 from reclib.rules.decide import allocate, draft_of
-from reclib.rules.plan import Case, Plan
 from reclib.rules.kinds import Block, Pin, Rule
+from reclib.rules.plan import Case, Plan
 from reclib.rules.register import RuleError, in_order
 
 

@@ -23,11 +23,11 @@ from reclib.allocation.pricing import price_rules as price_variants
 from reclib.allocation.problem import Problem
 from reclib.rules import controls
 from reclib.rules.decide import aligned, allocate, draft_of, settle
+from reclib.rules.kinds import Boost, Pin, Rule, SlateQuota, Stock
 from reclib.rules.outcomes import reasons, slates
+from reclib.rules.pairs import Pairs
 from reclib.rules.plan import Case, Plan, sample
 from reclib.rules.shared import quota_of
-from reclib.rules.pairs import Pairs
-from reclib.rules.kinds import Boost, Pin, Rule, SlateQuota, Stock
 
 ALL_LIFTED = "all rules lifted"
 

@@ -7,7 +7,15 @@ import pandas as pd
 
 from reclib.allocation import problem as allocation
 from reclib.rules.conditions import hold
-from reclib.rules.kinds import Budget, Diversity, MarginFloor, MinExposure, Rule, SlateQuota, Stock
+from reclib.rules.kinds import (
+    Budget,
+    Diversity,
+    MarginFloor,
+    MinExposure,
+    Rule,
+    SlateQuota,
+    Stock,
+)
 from reclib.rules.pairs import World, level
 
 

@@ -17,9 +17,9 @@ from reclib.allocation.problem import Allocation
 from reclib.report import number
 from reclib.rules import filters, pairs, register, slates
 from reclib.rules.decide import draft_of, prepare, settle
+from reclib.rules.kinds import FrequencyCap, MarginFloor, Pin, Rule, Stock
 from reclib.rules.plan import Case, Plan
 from reclib.rules.states import reduced
-from reclib.rules.kinds import FrequencyCap, MarginFloor, Pin, Rule, Stock
 
 STATES = ("not_in_catalogue", "unknown_customer", "not_retrieved", "filtered", "capped", "below_cut", "lost_to_allocation", "shown")
 CHANGES = ("meet the rule", "lift the rule", "boost", "one more slot", "pin")
