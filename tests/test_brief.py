@@ -182,6 +182,14 @@ def test_hard_names_stay_text_in_the_brief(readout, monkeypatch):
     assert shown[2]["image/png"].startswith(b"\x89PNG")
 
 
+def test_a_margin_that_holds_is_not_crossed_in_the_figure():
+    row = {"metric": "complained", "role": "guardrail", "mean_control": 0.003, "effect": -0.0004, "effect_low": -0.0036,
+           "effect_high": 0.0028, "lift": -0.13, "lift_low": -0.88, "lift_high": 4.1, "is_margin_absolute": True, "margin": 0.01 / 0.003}
+    drawn = evidence.for_figure(pd.DataFrame([row])).iloc[0]
+    assert drawn["lift_high"] == pytest.approx(100 * 0.0028 / 0.003)
+    assert drawn["lift_high"] < drawn["margin"]
+
+
 def test_every_figure_of_the_brief_is_that_of_the_verdict(default_run):
     verdict = publish.read_json(default_run / "verdict.json")
     page = html.unescape(re.sub("<[^>]+>", "", (default_run / "09_brief.html").read_text())).replace("\u00a0", " ")

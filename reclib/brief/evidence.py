@@ -74,8 +74,15 @@ def trimmed(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def for_figure(scores: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the scorecard that a figure can show, relative numbers in per cent."""
+    """The rows of the scorecard that a figure can show, in per cent of the old policy's mean.
+
+    A guardrail with an absolute margin is judged by its difference, so that its difference is what is drawn beside the
+    margin: the interval of its lift also holds how unsure the old policy's mean is, and may cross a margin that holds.
+    """
     known = scores.dropna(subset=["lift_low", "lift_high"])
+    if "is_margin_absolute" in known:
+        effects = known[["effect", "effect_low", "effect_high"]].div(known["mean_control"].abs(), axis=0).set_axis(RANGE, axis=1)
+        known = known.assign(**effects.where(known["is_margin_absolute"].eq(True), known[RANGE]))
     return known.assign(**{name: 100 * known[name] for name in (*RANGE, "margin")})
 
 
