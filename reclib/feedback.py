@@ -258,7 +258,7 @@ def _new_seen(during: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
 
 def _contribution(events: pd.DataFrame, items: pd.DataFrame) -> pd.Series:
     """Money paid less the cost of what was bought; a return takes the money back and gives the units back."""
-    cost = events["item_id"].map(items.set_index("item_id")["unit_cost"]).fillna(0.0)
+    cost = events["item_id"].map(items.set_index("item_id")["unit_cost"]).astype("float64").fillna(0.0)  # of no events, a map is a text
     units = events["quantity"].fillna(1.0) if "quantity" in events else 1.0
     earned = events["value"].fillna(0.0) - cost * units
     sign = events["event_type"].map({"purchase": 1.0, "return": -1.0}).astype("float64").fillna(0.0)

@@ -95,3 +95,11 @@ def test_pins_are_held_against_the_other_slots_of_their_position(deliveries):
     outcomes = pd.DataFrame({"decision_id": ["d1"], "outcome_type": ["click"], "value": 1.0})
     table = feedback.override_report(deliveries.assign(item_id=["a", "b", "c"]), outcomes, overrides)
     assert table[["slots", "click_rate"]].values.tolist() == [["pinned", 1.0], ["ranked", 0.0]]
+
+
+def test_a_pre_period_without_events_counts_nothing(deliveries):
+    assignments = pd.DataFrame({"experiment_id": ["x"] * 2, "customer_id": [1, 2], "arm": ["value", "popular"]})
+    events = _events([("2026-03-02", 1, "a", "purchase", 5.0, "d1")])
+    items = pd.DataFrame({"item_id": ["a", "b"], "unit_cost": [2.0, 1.0], "category": ["k", "k"]})
+    units = feedback.build_units(assignments, events, items, start=at("2026-03-01"), end=at("2026-03-29"), pre_days=28)
+    assert units[["contribution", "pre_revenue", "pre_orders"]].to_numpy().tolist() == [[3.0, 0.0, 0.0], [0.0, 0.0, 0.0]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -20,16 +21,30 @@ def test_an_item_that_was_only_seen_is_not_repetition():
 
 
 def test_novelty_counts_the_customers_who_had_the_item():
-    found = character.of_stages(LISTS, HISTORY, ITEMS, k=1).set_index("metric")["value"]
-    assert found["novelty"] == pytest.approx(0.0)  # both customers had a: -log2((2 + 1) / (2 + 1))
+    found = character.of_stages(LISTS, HISTORY, ITEMS, k=2).set_index("metric")["value"]
+    had = {"a": 2, "b": 1, "c": 0}  # of two customers; what was only seen was not had
+    bits = {item: -np.log2((count + 1) / 3) for item, count in had.items()}
+    assert found["novelty"] == pytest.approx(((bits["a"] + bits["b"]) / 2 + (bits["a"] + bits["c"]) / 2) / 2)
 
 
 def test_without_categories_variety_is_not_measured():
     found = character.of_stages(LISTS, HISTORY, ITEMS[["item_id"]], k=2)
     assert character.wide(found).columns.tolist() == ["stage", "novelty", "repetition"]
-    assert character.sentence(found, k=2).endswith("variety is not measured.")
+    assert character.sentence(found, k=2).endswith("variety is not measured, for want of categories or of lists of two.")
 
 
 def test_lists_of_nobody_are_not_described():
     assert character.sentence(character.of_stages({}, HISTORY, ITEMS, k=2), k=2) == (
         "The ranker listed nothing that could be described.")
+
+
+def test_one_customer_has_no_interval():
+    one = {"ranked": LISTS["ranked"].head(2)}
+    assert character.sentence(character.of_stages(one, HISTORY, ITEMS, k=2), k=2) == (
+        "Of the first 2 that the ranker lists, 100.0 % (one customer, no interval) are items the customer had before; "
+        "0.0 % (one customer, no interval) of their pairs differ in category.")
+
+
+def test_lists_of_one_item_have_no_variety():
+    said = character.sentence(character.of_stages(LISTS, HISTORY, ITEMS, k=1), k=1)
+    assert "nan" not in said and said.endswith("for want of categories or of lists of two.")

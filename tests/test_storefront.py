@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reclib import schema
+from reclib import feedback, schema
 from reclib.sources.storefront import (
     config,
     days,
@@ -90,13 +90,16 @@ def test_facts_are_plain_and_rebuild_the_world(shop):
     assert facts["answers"] and facts["is_randomised"] and facts["cost_is_known"]
 
 
-def test_plan_measures_columns_that_the_answers_have(shop, answers):
-    read_from_events = {"complained", "n_items_seen", "n_categories_seen", "n_new_seen", "net_revenue"}
-    there = {*answers["customers_after"].columns, *read_from_events}
+def test_plan_measures_columns_that_feedback_reads_from_the_answers(shop, answers):
+    known = shop[0]["customers"]
+    assigned = known[["customer_id"]].assign(experiment_id="launch", arm="value")
+    start = pd.Timestamp(shop[1]["as_of"], tz="UTC")
+    there = set(feedback.build_units(assigned, answers["events"], shop[0]["items"], start=start, customers=known,
+                                     end=start + pd.Timedelta(days=14), pre_days=28).columns)
     for name, metric in shop[1]["experiment"]["metrics"].items():
         needed = {metric["numerator"], metric["denominator"]} if metric["kind"] == "ratio" else {metric.get("column", name)}
         assert needed <= there, name
-    assert set(shop[1]["experiment"]["covariates"]) <= there
+    assert {*shop[1]["experiment"]["covariates"], *shop[1]["experiment"]["segments"]} <= there
 
 
 def test_totals_are_the_sums_of_the_events(answers):

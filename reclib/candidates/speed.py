@@ -59,20 +59,6 @@ def shortened(liked: sparse.csr_matrix, *, rng: np.random.Generator) -> sparse.c
     return sparse.csr_matrix((np.ones(len(kept)), (pairs.row[kept], pairs.col[kept])), shape=liked.shape)
 
 
-def cosine_growth(sizes: list[int], *, k: int, rng: np.random.Generator) -> pd.DataFrame:
-    """Item neighbours in scipy blocks and in implicit's C++, where it is installed: `n_events`, `engine`, `cpu_seconds`."""
-    rows = []
-    for size in sizes:
-        liked = shortened(power_law(size, rng=rng), rng=rng)
-        rows.append({"n_events": size, "engine": OURS,
-                     "cpu_seconds": cpu_seconds(lambda matrix=liked: neighbours.cosine_neighbours(matrix, k))})
-        peer = _implicit_cosine(k)
-        if peer is not None:
-            rows.append({"n_events": size, "engine": IMPLICIT,
-                         "cpu_seconds": cpu_seconds(lambda matrix=liked, model=peer: _fit_quietly(model, matrix))})
-    return pd.DataFrame(rows)
-
-
 def measure(sizes: list[int], engines: list[str], *, k: int = 50, seed: int = 7) -> pd.DataFrame:
     """Learn from so many events, each engine and size in a process of its own.
 
@@ -165,27 +151,6 @@ def _fit_quietly(peer: object, liked: sparse.csr_matrix) -> None:
         peer.fit(liked, show_progress=False)
 
 
-def ease_growth(sizes: list[int], *, n_events: int, rng: np.random.Generator) -> pd.DataFrame:
-    """EASE by size of the catalogue: `n_items`, `cpu_seconds`."""
-    rows = []
-    for n_items in sizes:
-        item = np.floor(rng.power(1.6, n_events) * n_items).astype(int).clip(0, n_items - 1)
-        liked = sparse.csr_matrix((np.ones(n_events), (rng.integers(0, n_events // 30, n_events), item)),
-                                  shape=(n_events // 30, n_items))
-        rows.append({"n_items": n_items, "cpu_seconds": cpu_seconds(lambda matrix=liked: neighbours.ease_weights(matrix, 300.0))})
-    return pd.DataFrame(rows)
-
-
-def surprise_growth(sizes: list[int], *, rng: np.random.Generator) -> pd.DataFrame:
-    """Surprise's SVD on positives and five negatives each: `n_pairs`, `cpu_seconds`."""
-    rows = []
-    for size in sizes:
-        history = as_history(power_law(size, rng=rng))
-        rows.append({"n_pairs": len(history.pairs), "cpu_seconds": cpu_seconds(
-            lambda log=history: SurpriseFactors(max_pairs=10**9, max_items=10**9).fit(log))})
-    return pd.DataFrame(rows)
-
-
 def as_history(liked: sparse.csr_matrix) -> History:
     """Put a customers x items matrix into a history of purchases on one day."""
     pairs = liked.tocoo()
@@ -272,9 +237,3 @@ def choice_sentence() -> str:
     return (f"So the size of the history chooses: up to {BIG_PAIRS:,} pairs every source learns from everything and EASE from "
             f"{SMALL_CATALOGUE:,} items at most; above, item neighbours carry the most, EASE sees the head of the catalogue "
             f"and Surprise a sample that the page of candidates states.")
-
-
-def growth_sentence(table: pd.DataFrame, *, what: str, size: str) -> str:
-    """Say with which power of the size the cost grows."""
-    return (f"{what}: {number(table['cpu_seconds'].iloc[-1])} CPU s for {table[size].iloc[-1]:,} {size.removeprefix('n_')}, "
-            f"growing with the power {exponent(table[size], table['cpu_seconds']):.2f}.")

@@ -53,12 +53,14 @@ def sentence(measured: pd.DataFrame, *, k: int) -> str:
     ranked = measured[(measured["stage"] == "ranked").to_numpy()].set_index("metric")
     if "repetition" not in ranked.index or not ranked.loc["repetition", "n_customers"]:
         return "The ranker listed nothing that could be described."
-    share = {name: _percent(ranked.loc[name]) for name in ("repetition", "diversity") if name in ranked.index}
+    share = {name: _percent(ranked.loc[name]) for name in ("repetition", "diversity")
+             if name in ranked.index and pd.notna(ranked.loc[name, "value"])}
     said = f"Of the first {k} that the ranker lists, {share['repetition']} are items the customer had before"
     if "diversity" not in share:
-        return f"{said}; items have no category, so that variety is not measured."
+        return f"{said}; variety is not measured, for want of categories or of lists of two."
     return f"{said}; {share['diversity']} of their pairs differ in category."
 
 
 def _percent(row: pd.Series) -> str:
-    return f"{100 * row['value']:.1f} % [{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
+    interval = f" [{100 * row['low']:.1f}, {100 * row['high']:.1f}]" if pd.notna(row["low"]) else " (one customer, no interval)"
+    return f"{100 * row['value']:.1f} %{interval}"
