@@ -24,9 +24,17 @@ def check(check_id: str, layer: str, is_good: bool, *, observed: str, allowed: s
     return pd.DataFrame([[check_id, layer, status, observed, allowed, detail]], columns=COLUMNS)
 
 
-def promises(tables: dict[str, pd.DataFrame | None], *, as_of: pd.Timestamp | None, k: int) -> pd.DataFrame:
-    """Recount every promise that the tables at hand allow to be recounted (a `checks` table)."""
-    deliveries, decisions = tables.get("deliveries"), tables.get("decisions")
+def promises(tables: dict[str, pd.DataFrame | None], *, as_of: pd.Timestamp | None, k: int,
+             experiment: dict | None = None) -> pd.DataFrame:
+    """Recount every promise that the tables at hand allow to be recounted (a `checks` table).
+
+    Args:
+        tables: name -> table, None where it is not there.
+        as_of: end of the night.
+        k: slots of a slate.
+        experiment: the source's plan; tonight's arms are held against its `expected_shares` where they are of this plan.
+    """
+    deliveries, decisions, assignments = (tables.get(name) for name in ("deliveries", "decisions", "assignments"))
     rows = [pd.DataFrame(columns=COLUMNS)]
     if deliveries is not None and decisions is not None:
         rows += [check_slates(deliveries, decisions, tables["items"], k=k), check_propensities(deliveries),
@@ -34,6 +42,8 @@ def promises(tables: dict[str, pd.DataFrame | None], *, as_of: pd.Timestamp | No
                  check_output(deliveries, tables["items"], k=k)]
     if tables.get("funnel") is not None and decisions is not None:
         rows.append(check_funnel(tables["funnel"], decisions, policy="value"))
+    if assignments is not None and experiment and assignments["experiment_id"].eq(experiment["experiment_id"]).all():
+        rows.append(check_shares(assignments, experiment["expected_shares"]))
     return pd.concat([row for row in rows if len(row)] or rows, ignore_index=True)
 
 

@@ -89,6 +89,14 @@ def test_a_leaked_or_skewed_arm_fails():
     assert monitoring.check_shares(arms, {"a": 1.0, "b": 0.0})["status"].tolist() == ["fail"]
 
 
+@pytest.mark.parametrize(("experiment_id", "held"), [("launch", ["arms_have_their_planned_shares"]), ("another", [])])
+def test_tonights_arms_are_held_against_the_plan_that_they_are_of(experiment_id, held):
+    arms = pd.DataFrame({"experiment_id": "launch", "arm": ["a"] * 600 + ["b"] * 400})
+    plan = {"experiment_id": experiment_id, "expected_shares": {"a": 0.6, "b": 0.4}}
+    checks = monitoring.promises({"assignments": arms}, as_of=NIGHT, k=2, experiment=plan)
+    assert checks["check_id"].tolist() == held
+
+
 def test_the_index_of_a_known_shift():
     reference = np.repeat(np.arange(10), 100).astype(float)
     assert monitoring.psi(reference, reference) == pytest.approx(0.0, abs=1e-12)

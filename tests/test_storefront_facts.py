@@ -89,9 +89,3 @@ def test_the_sentence_names_what_is_far():
     assert facts.sentence(table) == (
         "1 of 2 facts of the shop are as near to real data as stated; outside of their tolerance: b; "
         "1 depart on purpose: c.")
-
-
-def test_real_data_is_not_held_against_itself():
-    table = facts.compare_if_simulated({"answers": False}, pd.DataFrame(), None)
-    assert table.empty
-    assert facts.sentence(table) == "This data is not simulated: it need not be held against real data."

@@ -73,17 +73,8 @@ def compare(events: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows).astype({"is_near": "boolean"})
 
 
-def compare_if_simulated(source: dict, events: pd.DataFrame, items: pd.DataFrame | None) -> pd.DataFrame:
-    """`compare` where the facts of the source say that it is the shop; else its columns without a row."""
-    if not source.get("answers") or items is None:
-        return pd.DataFrame(columns=["fact", "about", "shop", "real", "source", "tolerance", "is_near", "why"])
-    return compare(events, items)
-
-
 def sentence(table: pd.DataFrame) -> str:
     """Say how many facts are near, and which are not."""
-    if table.empty:
-        return "This data is not simulated: it need not be held against real data."
     held = table.dropna(subset="is_near")
     far = held.loc[~held["is_near"].astype(bool), "fact"].tolist()
     apart = table.loc[table["is_near"].isna(), "fact"].tolist()
