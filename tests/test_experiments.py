@@ -328,6 +328,19 @@ def test_an_interval_that_must_not_be_trusted_decides_nothing(units, metric, cha
     assert said["verdict"] == "HOLD"
 
 
+def test_an_adjustment_that_leaves_only_the_tail_is_judged_as_well():
+    """What was there before explains the plain part of the values; the few large ones that remain are in the small arm too."""
+    rng = np.random.default_rng(9)
+    n = 6300
+    before = rng.standard_normal(n)
+    large = np.where(rng.random(n) < 0.02, 15 * rng.lognormal(0, 1, n), 0.0)
+    units = pd.DataFrame({"customer_id": range(n), "arm": np.where(np.arange(n) % 21 == 0, "new", "old"), "revenue": 12 * before + large,
+                          "pre_revenue": before})
+    metrics = {"revenue": {"role": "success"}}
+    assert one(units, metrics)["doubt"] == ""
+    assert "leans" in one(units, metrics, covariates=["pre_revenue"])["doubt"]
+
+
 def test_no_money_is_named_from_what_must_not_be_trusted(units):
     found = judge(units.assign(revenue=np.random.default_rng(1).pareto(1.2, len(units)) * 1e3), metrics={"revenue": {"role": "success"}})
     assert found["money"] is None and "must not be trusted" in found["reasons"][0] and "winsorise" in found["next_action"]

@@ -7,10 +7,11 @@ drawn, reduced to sufficient statistics and compared by the same functions as a 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cache
 
 import numpy as np
 import pandas as pd
-from scipy.special import betaincinv
+from scipy.special import betaincinv, pdtr
 
 from reclib.experiments import effects, power, sequential, srm
 from reclib.experiments.plan import Metric, Plan
@@ -20,12 +21,14 @@ from reclib.experiments.stats import (
     Moments,
     combine,
     grouped_moments,
+    grouped_thirds,
     moments_of,
 )
 from reclib.experiments.verdict import ROLLBACK, SHIP, decide_arm
 from reclib.offpolicy import estimators, support
 
 N_VALUES = 4_000_000
+N_QUANTILES = 2**16
 COLUMNS = ["check", "scenario", "n_simulations", "rate", "low", "high", "allowed_low", "allowed_high", "is_accepted"]
 Draw = Callable[[np.random.Generator, tuple[int, int], float], np.ndarray]
 
@@ -84,8 +87,15 @@ def skewed(rng: np.random.Generator, shape: tuple[int, int], lift: float = 0.0) 
 
 
 def counts(rng: np.random.Generator, shape: tuple[int, int], lift: float = 0.0) -> np.ndarray:
-    """A few events a customer."""
-    return rng.poisson(2.0 * (1 + lift), shape).astype(float)
+    """A few events a customer: Poisson, drawn from a table of its quantiles, which is ten times as fast."""
+    return _poisson(2.0 * (1 + lift))[rng.integers(0, N_QUANTILES, shape, dtype=np.uint16)]
+
+
+@cache
+def _poisson(rate: float) -> np.ndarray:
+    """Equally likely quantiles of a Poisson distribution; their mean is the rate to one part in ten thousand."""
+    counts = np.arange(200)
+    return np.searchsorted(pdtr(counts, rate), (np.arange(N_QUANTILES) + 0.5) / N_QUANTILES).astype(float)
 
 
 DRAWS: dict[str, tuple[Draw, float]] = {
@@ -255,17 +265,22 @@ def _words(rng: np.random.Generator, size: int, n: int, lifts: list[float], alph
     return np.array([decide_arm([(row["role"], row["finding"]) for row in one]) for one in rows])
 
 
-def _plan(metrics: list[Metric], alpha: float) -> Plan:
-    return Plan("simulated", "old", {"old": 0.5, "new": 0.5}, tuple(metrics), alpha=alpha)
+def _plan(metrics: list[Metric], alpha: float, covariates: tuple[str, ...] = ()) -> Plan:
+    return Plan("simulated", "old", {"old": 0.5, "new": 0.5}, tuple(metrics), alpha=alpha, covariates=covariates)
 
 
-def _entries(metric: Metric, *arms: np.ndarray) -> list[MetricStats]:
-    """Sufficient statistics of simulated experiments, from the customers of each arm: shape (simulations, customers)."""
-    parts = [moments_of(values[..., None]) for values in arms]
+def _entries(metric: Metric, *arms: np.ndarray, covariates: tuple[str, ...] = ()) -> list[MetricStats]:
+    """Sufficient statistics of simulated experiments, from the customers of each arm: shape (simulations, customers), with
+    an axis of variables behind where there are covariates.
+    """
+    arms = arms if covariates else tuple(values[..., None] for values in arms)
+    parts = [moments_of(values) for values in arms]
     whole = Moments(*(np.stack([getattr(part, name) for part in parts], axis=1) for name in ("n", "mean", "cov")))
-    third = np.stack([((values - part.mean) ** 3).mean(axis=-1) for values, part in zip(arms, parts)], axis=-1)
-    n_nonzero = np.stack([(values != 0).sum(axis=-1) for values in arms], axis=-1)
-    return [MetricStats(metric, ("old", "new"), whole[at], third=third[at], n_nonzero=n_nonzero[at]) for at in range(len(third))]
+    third = np.stack([grouped_thirds(values.reshape(-1, values.shape[-1]), np.repeat(np.arange(len(values)), values.shape[1]), part)
+                      for values, part in zip(arms, parts)], axis=1)
+    n_nonzero = np.stack([(values[..., 0] != 0).sum(axis=-1) for values in arms], axis=-1)
+    return [MetricStats(metric, ("old", "new"), whole[at], third=third[at], n_nonzero=n_nonzero[at], covariates=covariates)
+            for at in range(len(third))]
 
 
 def _buying(share: float, spread: float) -> Draw:
@@ -283,12 +298,19 @@ def _pareto(rng: np.random.Generator, shape: tuple[int, int], lift: float = 0.0)
     return (1 + rng.pareto(1.2, shape)) * (1 + lift) / 6
 
 
+def _habit(rng: np.random.Generator, shape: tuple[int, int], lift: float = 0.0) -> np.ndarray:
+    """An even habit that was there before, and now and then a large purchase on top: plain until the habit is taken out."""
+    before = rng.standard_normal(shape)
+    after = 1 + lift + 12 * before + 0.3 * (_buying(0.02, 1.0)(rng, shape) - 1)
+    return np.stack([after, before], axis=-1)
+
+
 WORLDS: dict[str, tuple[Draw, tuple[int, int], float]] = {
     "5 customers an arm, doubled": (_buying(1 / 2, 1.0), (5, 5), 1.0), "20 customers an arm, doubled": (_buying(0.3, 1.5), (20, 20), 1.0),
     "one buyer in fifty, doubled": (_buying(0.02, 1.5), (2000, 2000), 1.0), "one buyer in fifty, halved": (_buying(0.02, 1.0), (500, 500), -0.5),
     "one buyer in fifty, 99:1": (_buying(0.02, 1.0), (9900, 100), 0.0), "one responder in fifty, 9:1": (_buying(0.02, 0.0), (9000, 1000), 0.0),
     "one responder in 200, 99:1": (_buying(0.005, 0.0), (9900, 100), 0.0), "Pareto 1.2, doubled": (_pareto, (2000, 2000), 1.0),
-    "Pareto 1.2, 9:1": (_pareto, (2700, 300), 0.0),
+    "Pareto 1.2, 9:1": (_pareto, (2700, 300), 0.0), "habit adjusted away, 20:1": (_habit, (6000, 300), 0.0),
 }
 
 
@@ -296,7 +318,8 @@ def trusted(n_simulations: int, rng: np.random.Generator, *, alpha: float) -> pd
     """Worlds in which a mean's interval errs: a readout must hold the truth, or say that it must not be trusted."""
     rows = []
     for name, (draw, sizes, lift) in WORLDS.items():
-        is_wrong = np.concatenate([_trusted(rng, size, draw, sizes, lift, alpha)[1] for size in _chunks(n_simulations, 2 * sum(sizes))])
+        known = ("before",) if draw is _habit else ()
+        is_wrong = np.concatenate([_trusted(rng, size, draw, sizes, lift, alpha, known)[1] for size in _chunks(n_simulations, 4 * sum(sizes))])
         rows.append(rate_row("trusted and wrong", name, is_wrong, at_most=0.07))
     for name, draw in (("revenue, zero for most", revenue), ("proportion", proportion), ("counts", counts)):
         is_trusted = np.concatenate([_trusted(rng, size, draw, (2000, 2000), 0.2, alpha)[0] for size in _chunks(n_simulations, 8000)])
@@ -304,11 +327,13 @@ def trusted(n_simulations: int, rng: np.random.Generator, *, alpha: float) -> pd
     return pd.DataFrame(rows)
 
 
-def _trusted(rng: np.random.Generator, size: int, draw: Draw, sizes: tuple[int, int], lift: float, alpha: float) -> tuple[np.ndarray, np.ndarray]:
+def _trusted(rng: np.random.Generator, size: int, draw: Draw, sizes: tuple[int, int], lift: float, alpha: float,
+             covariates: tuple[str, ...] = ()) -> tuple[np.ndarray, np.ndarray]:
     """Whether each readout may be trusted, and whether it may and misses the truth (customers have a mean of 1)."""
     metric = Metric("goal", "success", "mean", ("goal",))
-    entries = _entries(metric, draw(rng, (size, sizes[0]), 0.0), draw(rng, (size, sizes[1]), lift))
-    rows = [rows_of({"goal": entry}, _plan([metric], alpha))[0] for entry in entries]
+    plan = _plan([metric], alpha, covariates)
+    entries = _entries(metric, draw(rng, (size, sizes[0]), 0.0), draw(rng, (size, sizes[1]), lift), covariates=covariates)
+    rows = [next(row for row in rows_of({"goal": entry}, plan) if row["is_primary"]) for entry in entries]
     is_trusted = np.array([row["finding"] not in ("refused", "not to be trusted") for row in rows])
     is_in = np.array([row["effect_low"] <= lift <= row["effect_high"] for row in rows])
     return is_trusted, is_trusted & ~is_in

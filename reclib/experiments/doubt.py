@@ -8,6 +8,8 @@ so that a readout that is both trusted and wrong stays rare; `calibration.truste
 
 from __future__ import annotations
 
+from math import sqrt
+
 import numpy as np
 
 from reclib.experiments import effects
@@ -20,14 +22,17 @@ MAX_SKEW = 0.4          # of the mean of the more skewed arm
 MIN_CARRIERS = 20       # customers with a value other than zero, in the smaller arm
 MAX_PLAIN = 1.5         # skewness of the values other than zero, if they are to count as alike
 MAX_BELOW = 0.1         # relative standard error of a ratio's denominator
+Pair = tuple[effects.Estimate, effects.Estimate]
 
 
-def why(entry: MetricStats, index: int) -> str:
+def why(entry: MetricStats, index: int, *, is_adjusted: bool = False) -> str:
     """Say why the interval of an arm against the control must not be trusted, or an empty text.
 
     Args:
         entry: sufficient statistics of one metric.
         index: place of the arm; the control is at 0.
+        is_adjusted: the estimate that decides is adjusted by the covariates. It is judged too: what they take out of the
+            variance is the plain part, and what is left may lean more.
     """
     if entry.moments is None or (entry.moments.n[[index, 0]] < 2).any():
         return ""
@@ -41,8 +46,10 @@ def why(entry: MetricStats, index: int) -> str:
             return f"too few customers carry its denominator {entry.metric.columns[1]!r}"
     if not len(entry.third):
         return ""
-    estimate = (effects.ratio_estimate if entry.metric.kind == "ratio" else effects.mean_estimate)(moments)
-    return _of_shape(estimate, entry.third[[index, 0]], entry.n_nonzero[[index, 0]]) or _of_margin(estimate, entry.metric)
+    both = (effects.ratio_estimate if entry.metric.kind == "ratio" else effects.mean_estimate)(moments)
+    judged = [(both[0], both[1])] + ([effects.adjust(both[0], both[1])] if is_adjusted and entry.covariates else [])
+    third, n_nonzero = entry.third[[index, 0]], entry.n_nonzero[[index, 0]]
+    return next(filter(None, (_of_shape(pair, third, n_nonzero) for pair in judged)), "") or _of_margin(both[0], both[1], entry.metric)
 
 
 def _of_quantile(entry: MetricStats, index: int) -> str:
@@ -50,38 +57,34 @@ def _of_quantile(entry: MetricStats, index: int) -> str:
     return f"only {fewest:.0f} customers of an arm lie beyond the quantile" if fewest < MIN_CARRIERS else ""
 
 
-def _of_shape(estimate: effects.Estimate, third: np.ndarray, n_nonzero: np.ndarray) -> str:
-    n, variance = estimate.n, estimate.variance
-    pooled = float(((n - 1) * variance).sum() / (n.sum() - 2)) if n.sum() > 2 else 0.0
+def _of_shape(pair: Pair, third: np.ndarray, n_nonzero: np.ndarray) -> str:
+    """Judge the difference of an arm and the control by how both are shaped."""
+    n, variance = [float(one.n) for one in pair], [float(one.variance) for one in pair]
+    cubes = [float(np.einsum("i,j,k,ijk", one.weight, one.weight, one.weight, cube)) for one, cube in zip(pair, third)]
+    total = sum(n)
+    pooled = ((n[0] - 1) * variance[0] + (n[1] - 1) * variance[1]) / (total - 2) if total > 2 else 0.0
     if not pooled > 0:
         return ""
-    shape = float((n * third).sum() / n.sum())
-    alike = effects.Estimate(n, estimate.value, np.full(2, pooled))
-    lean_pooled, lean = (abs(float(effects.lean(cube[0], _at(of, 0), cube[1], _at(of, 1))))
-                         for cube, of in ((np.full(2, shape), alike), (third, estimate)))
+    shape = (n[0] * cubes[0] + n[1] * cubes[1]) / total
     carriers = float(n_nonzero.sum())
-    is_plain = abs(shape) / pooled**1.5 * np.sqrt(carriers / n.sum()) <= MAX_PLAIN
-    is_plain &= carriers >= MIN_CARRIERS or 4 <= carriers < n.sum() / 10
-    if lean_pooled > MAX_LEAN_POOLED or (lean > MAX_LEAN and not is_plain):
+    is_plain = (abs(shape) / pooled**1.5 * sqrt(carriers / total) <= MAX_PLAIN
+                and (carriers >= MIN_CARRIERS or 4 <= carriers < total / 10))
+    if (abs(effects.lean(n, [pooled] * 2, [shape] * 2)) > MAX_LEAN_POOLED
+            or (abs(effects.lean(n, variance, cubes)) > MAX_LEAN and not is_plain)):
         return "its interval leans to one side, since the smaller arm or a few large values carry it"
-    with np.errstate(divide="ignore", invalid="ignore"):
-        skews = np.append(third / (variance**1.5 * np.sqrt(n)), shape / (pooled**1.5 * np.sqrt(n.min())))
     if is_plain:
         return ""
     if n_nonzero.min() < MIN_CARRIERS:
         return f"only {int(n_nonzero.min()):,} customers of an arm carry it"
-    return "a few large values carry it" if np.nanmax(np.abs(skews)) > MAX_SKEW else ""
+    skews = [abs(cube) / (own**1.5 * sqrt(size)) for cube, own, size in zip(cubes, variance, n) if own > 0]
+    return "a few large values carry it" if max(*skews, abs(shape) / (pooled**1.5 * sqrt(min(n)))) > MAX_SKEW else ""
 
 
-def _of_margin(estimate: effects.Estimate, metric: Metric) -> str:
+def _of_margin(arm: effects.Estimate, control: effects.Estimate, metric: Metric) -> str:
     """A margin is held by the customers that an arm at the margin would have: few of them hold nothing."""
     if metric.role != "guardrail" or metric.kind == "ratio" or not np.isfinite(metric.margin):
         return ""
-    mean, size = float(estimate.value[1]), float(estimate.variance[1] + estimate.value[1] ** 2)
+    mean, size = float(control.value), float(control.variance + control.value**2)
     room = metric.margin * (1.0 if metric.is_margin_absolute else abs(mean))
-    carriers = float(estimate.n[0]) * abs(mean - room if metric.is_up else mean + room) * abs(mean) / size if size > 0 else 0.0
+    carriers = float(arm.n) * abs(mean - room if metric.is_up else mean + room) * abs(mean) / size if size > 0 else 0.0
     return f"only {carriers:.0f} customers would carry it at its margin" if carriers < MIN_CARRIERS else ""
-
-
-def _at(estimate: effects.Estimate, index: int) -> effects.Estimate:
-    return effects.Estimate(estimate.n[index], estimate.value[index], estimate.variance[index])

@@ -6,7 +6,8 @@ ones. Degrees of freedom are Welch's.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from scipy.special import stdtr, stdtrit
@@ -24,6 +25,7 @@ class Estimate:
         variance: variance of one customer's contribution; the estimate's own is variance / n.
         x_mean, x_cov: mean and covariance of the covariates.
         xy_cov: covariance of the contribution with each covariate.
+        weight: what a unit of each variable adds to the contribution.
     """
 
     n: np.ndarray
@@ -32,12 +34,19 @@ class Estimate:
     x_mean: np.ndarray | None = None
     x_cov: np.ndarray | None = None
     xy_cov: np.ndarray | None = None
+    weight: np.ndarray | None = None
+
+    def __getitem__(self, index: object) -> Estimate:
+        """Pick along the leading axes."""
+        return Estimate(*(None if (part := getattr(self, one.name)) is None else part[index] for one in fields(self)))
 
 
 def mean_estimate(moments: Moments) -> Estimate:
     """The mean of the first variable; the further ones are covariates."""
+    weight = np.zeros(moments.mean.shape)
+    weight[..., 0] = 1.0
     return Estimate(moments.n, moments.mean[..., 0], moments.cov[..., 0, 0], moments.mean[..., 1:],
-                    moments.cov[..., 1:, 1:], moments.cov[..., 0, 1:])
+                    moments.cov[..., 1:, 1:], moments.cov[..., 0, 1:], weight)
 
 
 def ratio_estimate(moments: Moments) -> Estimate:
@@ -48,7 +57,8 @@ def ratio_estimate(moments: Moments) -> Estimate:
         inner = moments.cov[..., :2, :2]
         variance = np.einsum("...i,...ij,...j->...", gradient, inner, gradient)
         xy_cov = np.einsum("...i,...ij->...j", gradient, moments.cov[..., :2, 2:])
-        return Estimate(moments.n, top / below, variance, moments.mean[..., 2:], moments.cov[..., 2:, 2:], xy_cov)
+        weight = np.concatenate([gradient, np.zeros(moments.mean[..., 2:].shape)], axis=-1)
+        return Estimate(moments.n, top / below, variance, moments.mean[..., 2:], moments.cov[..., 2:, 2:], xy_cov, weight)
 
 
 def adjust(arm: Estimate, control: Estimate) -> tuple[Estimate, Estimate]:
@@ -79,7 +89,9 @@ def _adjusted(estimate: Estimate, slope: np.ndarray, centre: np.ndarray) -> Esti
     value = estimate.value - np.einsum("...i,...i->...", slope, estimate.x_mean - centre)
     variance = (estimate.variance - 2 * np.einsum("...i,...i->...", slope, estimate.xy_cov)
                 + np.einsum("...i,...ij,...j->...", slope, estimate.x_cov, slope))
-    return replace(estimate, value=value, variance=np.maximum(variance, 0.0))
+    own = estimate.weight.shape[-1] - slope.shape[-1]
+    weight = np.concatenate([estimate.weight[..., :own], np.broadcast_to(-slope, estimate.x_mean.shape)], axis=-1)
+    return replace(estimate, value=value, variance=np.maximum(variance, 0.0), weight=weight)
 
 
 def compare(arm: Estimate, control: Estimate, *, alpha: float, critical: np.ndarray | None = None) -> dict[str, np.ndarray]:
@@ -111,15 +123,14 @@ def compare(arm: Estimate, control: Estimate, *, alpha: float, critical: np.ndar
     }
 
 
-def lean(arm_third: np.ndarray, arm: Estimate, control_third: np.ndarray, control: Estimate) -> np.ndarray:
-    """Skewness of the difference of two means: how far its interval leans to one side.
+def lean(n: Sequence[float], variance: Sequence[float], third: Sequence[float]) -> float:
+    """Skewness of the difference of two means, arm less control: how far its interval leans to one side.
 
     Equal arms cancel each other's skew; a small arm does not. At 0.3 each tail of a 95 % interval is off by about
     2.5 points (first Edgeworth term), so one tail is empty and the other twice what it should be.
     """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        third = arm_third / arm.n**2 - control_third / control.n**2
-        return third / (arm.variance / arm.n + control.variance / control.n) ** 1.5
+    spread = variance[0] / n[0] + variance[1] / n[1]
+    return (third[0] / n[0] ** 2 - third[1] / n[1] ** 2) / spread**1.5 if spread > 0 else 0.0
 
 
 def fieller(top: np.ndarray, top_variance: np.ndarray, below: np.ndarray, below_variance: np.ndarray,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import comb
+from itertools import combinations_with_replacement
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -187,43 +187,36 @@ def _sums(metric: Metric, variables: list[_Variable], cap: float | None) -> dict
         "n_missing": f"count_if({' OR '.join(f'{one} IS NULL OR isnan({one})' for one in raw)})",
         "n_infinite": f"count_if({' OR '.join(f'isinf({one})' for one in raw)})",
         "n_capped": "0" if cap is None else f"count_if(isfinite({raw[0]}) AND abs({raw[0]}) > {cap!r})",
-        **{f"third_{at}": f"sum({' * '.join([first.distance] * (3 - at) + [one.distance for one in variables[1:2]] * at)})"
-           for at in range(4 if metric.kind == "ratio" else 1)},
     }
-    for i, left in enumerate(variables):
-        found[f"s_{i}"] = f"sum({left.distance})"
-        for j, right in enumerate(variables[: i + 1]):
-            found[f"s_{j}_{i}"] = f"sum({right.distance} * {left.distance})"
+    for power in (1, 2, 3):
+        for places in combinations_with_replacement(range(len(variables)), power):
+            found[_label(places)] = f"sum({' * '.join(variables[at].distance for at in places)})"
     return found
+
+
+def _label(places: tuple[int, ...]) -> str:
+    return "_".join(["s", *map(str, sorted(places))])
 
 
 def _stats(metric: Metric, arms: tuple[str, ...], rows: dict[str, dict], variables: list[_Variable], cap: float | None,
            names: tuple[str, ...]) -> MetricStats:
     sums = _sums(metric, variables, cap)
     get = lambda label: np.array([float(rows.get(arm, {}).get(sums[label]) or 0.0) for arm in arms])
-    size = len(variables)
-    n = get("n")
+    n, shape = get("n"), (len(variables),) * 3
     with np.errstate(divide="ignore", invalid="ignore"):
-        shift = np.stack([get(f"s_{i}") for i in range(size)], axis=-1) / n[:, None]
-        products = np.stack([np.stack([get(f"s_{min(i, j)}_{max(i, j)}") for j in range(size)], axis=-1) for i in range(size)], axis=-2)
-        cov = (products - n[:, None, None] * shift[:, :, None] * shift[:, None, :]) / (n - 1)[:, None, None]
-        mean = shift + np.array([one.mean for one in variables])
-        third = _third(metric, mean, shift, products / n[:, None, None], [get(label) / n for label in sums if label.startswith("third")])
+        one, two, three = (np.stack([get(_label(places)) for places in np.ndindex(shape[:power])], axis=-1).reshape(len(arms), *shape[:power])
+                           / n.reshape(-1, *[1] * power) for power in (1, 2, 3))
+        cov = (two - one[:, :, None] * one[:, None, :]) * (n / (n - 1))[:, None, None]
+        mean = one + np.array([each.mean for each in variables])
     count = {label: get(label) for label in ("n_missing", "n_infinite", "n_capped", "n_nonzero")}
-    return MetricStats(metric, arms, Moments(n, mean, np.where(np.abs(cov) < 1e-300, 0.0, cov)), third=np.nan_to_num(third),
+    return MetricStats(metric, arms, Moments(n, mean, np.where(np.abs(cov) < 1e-300, 0.0, cov)), third=np.nan_to_num(_third(one, two, three)),
                        cap=np.nan if cap is None else cap, covariates=names, **count)
 
 
-def _third(metric: Metric, mean: np.ndarray, shift: np.ndarray, products: np.ndarray, cubes: list[np.ndarray]) -> np.ndarray:
-    """Third central moment of a value, or of value - ratio x denominator, from mean products of their distances."""
-    weight = np.ones((len(mean), 1))
-    if metric.kind == "ratio":
-        weight = np.column_stack([1 / mean[:, 1], -mean[:, 0] / mean[:, 1] ** 2])
-    size = weight.shape[1]
-    one = (weight * shift[:, :size]).sum(axis=1)
-    two = np.einsum("ai,aij,aj->a", weight, products[:, :size, :size], weight)
-    three = sum(comb(3, at) * weight[:, 0] ** (3 - at) * weight[:, -1] ** at * cube for at, cube in enumerate(cubes))
-    return three - 3 * one * two + 2 * one**3
+def _third(one: np.ndarray, two: np.ndarray, three: np.ndarray) -> np.ndarray:
+    """Third central moments from mean distances, mean products of two and mean products of three, arms in front."""
+    crossed = sum(np.einsum(f"ai,ajk->a{order}", one, two) for order in ("ijk", "jik", "jki"))
+    return three - crossed + 2 * np.einsum("ai,aj,ak->aijk", one, one, one)
 
 
 def _outcome(name: str, cap: float | None) -> str:

@@ -159,7 +159,7 @@ def _shared(stats: MetricStats, index: int, plan: Plan) -> dict:
         "experiment_id": plan.experiment_id, "metric": metric.name, "arm": stats.arms[index], "role": metric.role,
         "kind": metric.kind, "is_up": metric.is_up, "control": stats.arms[0],
         "n_arm": 0 if moments is None else int(moments.n[index]), "n_control": 0 if moments is None else int(moments.n[0]),
-        "cap": stats.cap, "doubt": doubt.why(stats, index), "p_adjusted": np.nan, "is_margin_absolute": metric.is_margin_absolute,
+        "cap": stats.cap, "doubt": doubt.why(stats, index, is_adjusted=bool(plan.covariates)), "p_adjusted": np.nan, "is_margin_absolute": metric.is_margin_absolute,
     }
     for name, counts in (("missing", stats.n_missing), ("capped", stats.n_capped)):
         row[f"n_{name}_arm"] = int(counts[index]) if len(counts) else 0

@@ -7,6 +7,7 @@ the same effects are computed from a frame, from a file of ten million customers
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import combinations_with_replacement, permutations
 
 import numpy as np
 import pandas as pd
@@ -50,8 +51,8 @@ class MetricStats:
         uncapped: the same moments without the cap, or None.
         covariates: names of the covariates among the variables.
         n_nonzero: customers with a value other than zero (of the numerator, for ratios).
-        third: third central moment of the value (capped where it is), or of a customer's share in the ratio; it says
-            how the estimate leans. None of quantiles.
+        third: third central moments of the variables (capped where they are), shape (arms, v, v, v); they say how any
+            estimate made of them leans. None of quantiles.
         quantile: value and variance of one customer's share in it, for quantiles, or None.
         reason: why the metric cannot be read, empty where it can.
     """
@@ -98,6 +99,20 @@ def grouped_moments(values: np.ndarray, codes: np.ndarray, n_groups: int) -> Mom
                 products = np.bincount(codes, centred[:, i] * centred[:, j], n_groups)
                 cov[:, i, j] = cov[:, j, i] = products / (n - 1)
     return Moments(n, mean, cov)
+
+
+def grouped_thirds(values: np.ndarray, codes: np.ndarray, moments: Moments) -> np.ndarray:
+    """Third central moments of each group's variables, shape (groups, v, v, v); zero where a group is empty."""
+    n_groups, size = moments.mean.shape
+    centred = (values - moments.mean[codes]).T
+    third = np.zeros((n_groups, size, size, size))
+    for i, j in combinations_with_replacement(range(size), 2):
+        product = centred[i] * centred[j]
+        for k in range(j, size):
+            cube = np.bincount(codes, product * centred[k], n_groups) / np.maximum(moments.n, 1)
+            for at in set(permutations((i, j, k))):
+                third[:, *at] = cube
+    return third
 
 
 def combine(first: Moments, second: Moments) -> Moments:
@@ -186,28 +201,20 @@ def _metric_stats(units: pd.DataFrame, codes: np.ndarray, metric: Metric, arms: 
              "n_infinite": np.bincount(codes[is_infinite], minlength=len(arms))}
     kept = ~is_missing & ~is_infinite
     values, codes, covariates = values[kept], codes[kept], covariates[kept]
-    raw = grouped_moments(np.hstack([values, covariates]), codes, len(arms))
+    variables = np.hstack([values, covariates])
+    raw = grouped_moments(variables, codes, len(arms))
     count["n_nonzero"] = np.bincount(codes[values[:, 0] != 0], minlength=len(arms))
     if metric.kind == "quantile":
         return MetricStats(metric, arms, raw, quantile=_quantiles(values[:, 0], codes, metric.quantile, len(arms)), **count)
     cap = cap_of(values, metric)
     if np.isnan(cap):
-        return MetricStats(metric, arms, raw, covariates=names, third=_third(values, codes, raw, metric), **count)
+        return MetricStats(metric, arms, raw, covariates=names, third=grouped_thirds(variables, codes, raw), **count)
     is_capped = (np.abs(values) > cap)[:, 0]
-    capped = np.column_stack([np.clip(values[:, 0], -cap, cap), values[:, 1:]])
-    moments = grouped_moments(np.hstack([capped, covariates]), codes, len(arms))
+    capped = np.column_stack([np.clip(values[:, 0], -cap, cap), variables[:, 1:]])
+    moments = grouped_moments(capped, codes, len(arms))
     return MetricStats(
         metric, arms, moments, cap=cap, uncapped=raw, n_capped=np.bincount(codes[is_capped], minlength=len(arms)),
-        third=_third(capped, codes, moments, metric), covariates=names, **count)
-
-
-def _third(values: np.ndarray, codes: np.ndarray, moments: Moments, metric: Metric) -> np.ndarray:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        share = values[:, 0] - moments.mean[codes, 0]
-        if metric.kind == "ratio":
-            top, below = moments.mean[:, 0], moments.mean[:, 1]
-            share = (values[:, 0] - (top / below)[codes] * values[:, 1]) / below[codes]
-    return np.bincount(codes, share**3, len(moments.n)) / np.maximum(moments.n, 1)
+        third=grouped_thirds(capped, codes, moments), covariates=names, **count)
 
 
 def column_reason(units: pd.DataFrame, metric: Metric) -> str:

@@ -30,7 +30,7 @@ def check_units(units: pd.DataFrame, plan: Plan, *, stats: dict[str, MetricStats
     own = of_experiment(units, plan)
     stats = statistics(own, plan) if stats is None else stats
     rows = [_units_row(own, plan), *_split_rows(own, plan), *_segment_rows(own, plan), _missing_row(stats, plan),
-            *_balance_rows(own, plan), *_doubt_rows(stats)]
+            *_balance_rows(own, plan), *_doubt_rows(stats, is_adjusted=bool(plan.covariates))]
     return pd.DataFrame(rows)
 
 
@@ -153,8 +153,8 @@ def _balance(units: pd.DataFrame, plan: Plan, name: str) -> dict[str, float]:
     return {arm: float(p) for arm, p in zip(arms[1:], found["p_value"]) if np.isfinite(p)}
 
 
-def _doubt_rows(stats: dict[str, MetricStats]) -> list[dict]:
+def _doubt_rows(stats: dict[str, MetricStats], *, is_adjusted: bool) -> list[dict]:
     """Warn of metrics whose interval must not be trusted."""
-    found = {name: [doubt.why(entry, at) for at in range(1, len(entry.arms))] for name, entry in stats.items()}
+    found = {name: [doubt.why(entry, at, is_adjusted=is_adjusted) for at in range(1, len(entry.arms))] for name, entry in stats.items()}
     return [_row(f"doubt_{name}", "warn", "", "", f"{name} is not to be trusted: {next(filter(None, reasons))}")
             for name, reasons in found.items() if any(reasons)]
