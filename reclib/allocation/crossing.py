@@ -58,43 +58,46 @@ def best_of_two(scores: np.ndarray, item: np.ndarray, families: tuple[Family, Fa
 
 
 def _grown(scores: np.ndarray, codes: list[Family], held: np.ndarray, n_held: int) -> tuple[np.ndarray, np.ndarray]:
-    """One more pair in every slate that can gain by it, along the exchange path that gains most, shortest first."""
-    rows = np.arange(len(scores))
+    """One more pair in every slate that can gain by it, along the exchange path that gains most, shortest first.
+
+    A path that reaches a slot for no more than a shorter one did leads nowhere better, and is followed no further.
+    """
+    at, slots = np.arange(len(scores)), range(n_held)
     (free, swap), (free_too, swap_too) = (_may_join(family, held[:, :n_held]) for family in codes)
     own = np.take_along_axis(scores, held[:, :n_held], axis=1)
     outside = scores.copy()
-    outside[rows[:, None], held[:, :n_held]] = -np.inf
+    outside[at[:, None], held[:, :n_held]] = -np.inf
     gain, last = _best(outside, free & free_too)
     path = np.full((len(scores), n_held + 1, 2), -1)
     path[:, 0, 0] = last
-    enter = [_best(outside, free & swap_too[y]) for y in range(n_held)]
-    leave = [_best(outside, swap[y] & free_too) for y in range(n_held)]
-    step = {(y, z): _best(outside, swap[y] & swap_too[z]) for y in range(n_held) for z in range(n_held) if y != z}
-    reach = np.array([enter[y][0] - own[:, y] for y in range(n_held)]).reshape(n_held, len(scores))
+    enter, entering = _stacked([_best(outside, free & swap_too[y]) for y in slots], (n_held, len(scores)))
+    leave, leaving = _stacked([_best(outside, swap[y] & free_too) for y in slots], (n_held, len(scores)))
+    step, stepping = _stacked([_best(outside, swap[y] & swap_too[z]) for y in slots for z in slots], (n_held, n_held, len(scores)))
+    reach = nearest = enter - own.T
     trail = np.full((n_held, len(scores), n_held + 1, 2), -1)
-    for y in range(n_held):
-        trail[y, :, 0] = np.c_[enter[y][1], np.full(len(scores), y)]
+    trail[:, :, 0, 0], trail[:, :, 0, 1] = entering, np.arange(n_held)[:, None]
     for length in range(1, n_held + 1):
-        for y in range(n_held):
-            total = reach[y] + leave[y][0]
-            better = total > gain
-            gain = np.where(better, total, gain)
-            path[better] = trail[y, better]
-            path[better, length, 0] = leave[y][1][better]
-        reach, trail = _longer(reach, trail, step, own, length)
+        total = reach + leave[:, at]
+        y, here = total.argmax(axis=0), np.arange(len(at))
+        better = total[y, here] > gain[at]
+        row, y, here = at[better], y[better], here[better]
+        gain[row], path[row] = total[y, here], trail[y, here]
+        path[row, length, 0] = leaving[y, row]
+        total = reach[:, None] + step[:, :, at] - own.T[:, at]
+        y, here = total.argmax(axis=0), np.arange(len(at))
+        further = np.take_along_axis(total, y[None], axis=0)[0]
+        trail = trail[y, here]
+        trail[:, :, length, 0], trail[:, :, length, 1] = stepping[y, np.arange(n_held)[:, None], at], np.arange(n_held)[:, None]
+        further = np.where(further > nearest, further, -np.inf)
+        alive = np.isfinite(further).any(axis=0)
+        at, reach, trail, nearest = at[alive], further[:, alive], trail[:, alive], np.maximum(nearest, further)[:, alive]
     grew = gain > 0
     return _exchanged(held, path, grew, n_held), grew
 
 
-def _longer(reach: np.ndarray, trail: np.ndarray, step: dict, own: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
-    further, extended = np.full_like(reach, -np.inf), trail.copy()
-    for (y, z), (gain, column) in step.items():
-        total = reach[y] + gain - own[:, z]
-        better = total > further[z]
-        further[z, better] = total[better]
-        extended[z, better] = trail[y, better]
-        extended[z, better, length, 0], extended[z, better, length, 1] = column[better], z
-    return further, extended
+def _stacked(found: list[tuple[np.ndarray, np.ndarray]], shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Gains and columns of many looks in one table each."""
+    return (np.array([gain for gain, _ in found]).reshape(shape), np.array([column for _, column in found], dtype="int64").reshape(shape))
 
 
 def _exchanged(held: np.ndarray, path: np.ndarray, grew: np.ndarray, n_held: int) -> np.ndarray:
