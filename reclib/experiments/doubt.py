@@ -38,18 +38,19 @@ def why(entry: MetricStats, index: int, *, is_adjusted: bool = False) -> str:
         return ""
     if entry.quantile is not None:
         return _of_quantile(entry, index)
-    moments = entry.moments[[index, 0]]
-    if entry.metric.kind == "ratio":
-        if not moments.mean[:, 1].all():
-            return ""
-        if (np.sqrt(moments.cov[:, 1, 1] / moments.n) > MAX_BELOW * np.abs(moments.mean[:, 1])).any():
-            return f"too few customers carry its denominator {entry.metric.columns[1]!r}"
+    arm, control = entry.moments[index], entry.moments[0]
+    is_ratio = entry.metric.kind == "ratio"
+    if is_ratio and not (arm.mean[1] and control.mean[1]):
+        return ""
+    if is_ratio and any(sqrt(one.cov[1, 1] / one.n) > MAX_BELOW * abs(one.mean[1]) for one in (arm, control)):
+        return f"too few customers carry its denominator {entry.metric.columns[1]!r}"
     if not len(entry.third):
         return ""
-    both = (effects.ratio_estimate if entry.metric.kind == "ratio" else effects.mean_estimate)(moments)
-    judged = [(both[0], both[1])] + ([effects.adjust(both[0], both[1])] if is_adjusted and entry.covariates else [])
+    estimate = effects.ratio_estimate if is_ratio else effects.mean_estimate
+    raw = estimate(arm), estimate(control)
+    judged = [raw, effects.adjust(*raw)] if is_adjusted and entry.covariates else [raw]
     third, n_nonzero = entry.third[[index, 0]], entry.n_nonzero[[index, 0]]
-    return next(filter(None, (_of_shape(pair, third, n_nonzero) for pair in judged)), "") or _of_margin(both[0], both[1], entry.metric)
+    return next(filter(None, (_of_shape(pair, third, n_nonzero) for pair in judged)), "") or _of_margin(*raw, entry.metric)
 
 
 def _of_quantile(entry: MetricStats, index: int) -> str:
@@ -60,7 +61,7 @@ def _of_quantile(entry: MetricStats, index: int) -> str:
 def _of_shape(pair: Pair, third: np.ndarray, n_nonzero: np.ndarray) -> str:
     """Judge the difference of an arm and the control by how both are shaped."""
     n, variance = [float(one.n) for one in pair], [float(one.variance) for one in pair]
-    cubes = [float(np.einsum("i,j,k,ijk", one.weight, one.weight, one.weight, cube)) for one, cube in zip(pair, third)]
+    cubes = [float(cube @ one.weight @ one.weight @ one.weight) for one, cube in zip(pair, third)]
     total = sum(n)
     pooled = ((n[0] - 1) * variance[0] + (n[1] - 1) * variance[1]) / (total - 2) if total > 2 else 0.0
     if not pooled > 0:

@@ -7,7 +7,7 @@ ones. Degrees of freedom are Welch's.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import stdtr, stdtrit
@@ -35,10 +35,6 @@ class Estimate:
     x_cov: np.ndarray | None = None
     xy_cov: np.ndarray | None = None
     weight: np.ndarray | None = None
-
-    def __getitem__(self, index: object) -> Estimate:
-        """Pick along the leading axes."""
-        return Estimate(*(None if (part := getattr(self, one.name)) is None else part[index] for one in fields(self)))
 
 
 def mean_estimate(moments: Moments) -> Estimate:
