@@ -15,6 +15,7 @@ import pandas as pd
 
 from reclib.ranking.calibration import Calibrator, calibrate, logit
 from reclib.ranking.features import GROUPS, KEYS, column, names
+from reclib.ranking.newton import fit_logistic
 
 RANKERS = ("additive", "boosted")
 N_KNOTS = 6
@@ -39,8 +40,6 @@ class Additive:
 
     def fit(self, frame: pd.DataFrame, label: np.ndarray, weight: np.ndarray) -> Additive:
         """Fit to features, labels and weights; features that do not vary are left out."""
-        from sklearn.linear_model import LogisticRegression
-
         blocks, knots, means = [], {}, []
         for name in names(frame):
             block, at = _hats(frame[name].to_numpy(dtype="float64"))
@@ -52,12 +51,10 @@ class Additive:
         if not blocks:
             self.base = float(logit(np.average(label, weights=weight)))
             return self
-        model = LogisticRegression(C=self.strength, solver="newton-cholesky", tol=1e-9, max_iter=100)
-        model.fit(np.concatenate(blocks, axis=1), label, sample_weight=weight)
-        self.base = float(model.intercept_[0])
+        fitted, self.base = fit_logistic(np.concatenate(blocks, axis=1), label, weight, strength=self.strength)
         start = 0
         for (name, at), mean in zip(knots.items(), means):
-            coefficients = model.coef_[0][start:start + len(mean)]
+            coefficients = fitted[start:start + len(mean)]
             values = coefficients - coefficients @ mean
             self.curves[name] = (at, values[:len(at)], float(values[-1] if len(mean) > len(at) else 0.0))
             start += len(mean)
