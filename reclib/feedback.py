@@ -202,7 +202,9 @@ def build_units(assignments: pd.DataFrame, events: pd.DataFrame, items: pd.DataF
         A `units` table: orders, revenue (money paid), returned (money paid back), net_revenue, contribution where
         costs are known, clicks, impressions, dismissals, complaints, is_converted, opted_out, complained, is_retained (an event of
         one's own in the second half of the period), n_items_seen (different items), n_categories_seen (different
-        categories), n_new_seen (different items not shown to them in the pre-period), and `pre_*` covariates.
+        categories), n_new_seen (different items not shown to them in the pre-period), n_items_clicked and
+        n_items_carried_on (those of them put into the basket or bought afterwards), latency_ms (mean wait for a page, where
+        `events` have `served_ms`; missing for who saw none), and `pre_*` covariates.
     """
     pre_start = start - pd.Timedelta(days=pre_days)
     during = events[(events["occurred_at"] > start) & (events["occurred_at"] <= end)]
@@ -211,6 +213,10 @@ def build_units(assignments: pd.DataFrame, events: pd.DataFrame, items: pd.DataF
     units = _attach(units, _totals(during, items))
     units = _attach(units, _totals(before, items)[["orders", "revenue", "clicks"]].add_prefix("pre_"))
     units = _attach(units, _new_seen(during, before))
+    units = _attach(units, _carried_on(during))
+    if "served_ms" in during:
+        waits = during[during["event_type"] == "impression"].groupby("customer_id")["served_ms"].mean().round(3)
+        units = units.merge(waits.rename("latency_ms"), left_on="customer_id", right_index=True, how="left", validate="many_to_one")
     if customers is not None:
         known = [name for name in ("segment", "region") if name in customers]
         units = units.merge(customers[["customer_id", *known]], on="customer_id", how="left", validate="many_to_one")
@@ -254,6 +260,15 @@ def _new_seen(during: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
     now, then = (table.loc[table["event_type"] == "impression", ["customer_id", "item_id"]].drop_duplicates() for table in (during, before))
     fresh = now.merge(then, on=["customer_id", "item_id"], how="left", indicator=True, validate="one_to_one").query("_merge == 'left_only'")
     return fresh.groupby("customer_id").size().to_frame("n_new_seen")
+
+
+def _carried_on(during: pd.DataFrame) -> pd.DataFrame:
+    """Different items that a customer clicked, and those of them put into the basket or bought after the first click."""
+    kind = during["event_type"]
+    clicked = during[kind == "click"].groupby(PAIR)["occurred_at"].min()
+    taken = during[kind.isin(["add_to_cart", "purchase"])].groupby(PAIR)["occurred_at"].max().reindex(clicked.index)
+    counted = pd.DataFrame({"n_items_clicked": 1, "n_items_carried_on": (taken >= clicked).astype("int64")}, index=clicked.index)
+    return counted.groupby("customer_id").sum()
 
 
 def _contribution(events: pd.DataFrame, items: pd.DataFrame) -> pd.Series:

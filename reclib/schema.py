@@ -113,6 +113,7 @@ TABLES: dict[str, Table] = {
             "channel": _optional(WORD, "where it happened"),
             "session_id": _optional(ID, "visit or basket"),
             "decision_id": _optional(ID, "delivered slot that it answers"),
+            "served_ms": _optional(NUMBER, "milliseconds until the slate of an impression was there", low=0),
         }),
         Table("items", "what can be shown", ("item_id",), {
             "item_id": _ITEM,

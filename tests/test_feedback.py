@@ -90,6 +90,20 @@ def test_every_assigned_customer_is_a_unit_and_money_adds_up():
     assert (second["revenue"], second["is_converted"], second["is_retained"]) == (0.0, 0, 0)
 
 
+def test_a_click_counts_for_more_when_the_basket_follows_and_waits_are_averaged():
+    """Customer 1 clicks a (bought before the click only) and b (put into the basket after it), and waited for 80 and 120 ms."""
+    assignments = pd.DataFrame({"experiment_id": "x", "customer_id": [1, 2], "arm": ["a", "b"]})
+    events = _events([
+        ("2026-03-02", 1, "a", "purchase", 5.0, None), ("2026-03-03", 1, "a", "click", 0.0, None), ("2026-03-04", 1, "b", "click", 0.0, None),
+        ("2026-03-05", 1, "b", "add_to_cart", 0.0, None), ("2026-03-06", 1, "b", "click", 0.0, None),
+        ("2026-03-03", 1, "a", "impression", 0.0, None), ("2026-03-04", 1, "b", "impression", 0.0, None),
+    ]).assign(served_ms=[None] * 5 + [80.0, 120.0])
+    items = pd.DataFrame({"item_id": ["a", "b"], "category": ["k", "k"]})
+    units = feedback.build_units(assignments, events, items, start=at("2026-03-01"), end=at("2026-03-29"), pre_days=28)
+    assert units[["n_items_clicked", "n_items_carried_on"]].to_numpy().tolist() == [[2, 1], [0, 0]]
+    assert units["latency_ms"].fillna(-1).tolist() == [100.0, -1.0]
+
+
 def test_pins_are_held_against_the_other_slots_of_their_position(deliveries):
     overrides = pd.DataFrame({"item_id": ["a"], "action": ["pin"]})
     outcomes = pd.DataFrame({"decision_id": ["d1"], "outcome_type": ["click"], "value": 1.0})

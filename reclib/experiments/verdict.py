@@ -124,9 +124,9 @@ def metric_sentence(row: object, alpha: float) -> str:
     if row.finding == "refused":
         return f"{row.metric} cannot be read: {row.reason or 'it has no number'}."
     size = f"{report.number(row.effect)} {report.interval(row.effect_low, row.effect_high)} a customer"
-    if row.kind == "ratio":
+    if row.kind in ("ratio", "quantile"):
         size = size.removesuffix(" a customer")
-    if pd.notna(row.lift) and row.lift_high - row.lift_low < WIDEST:
+    if pd.notna(row.lift) and row.lift_high - row.lift_low < WIDEST and not row.is_margin_absolute:
         size += f" ({report.percent(row.lift)}, between {report.percent(row.lift_low)} and {report.percent(row.lift_high)})"
     if row.finding == "not to be trusted":
         return f"{row.metric} must not be trusted: {row.doubt}; it says {size}."

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from reclib.sources.storefront import catalogue
+from reclib.sources.storefront import catalogue, luck
 from reclib.sources.storefront.config import FIRST_DAY
 from reclib.sources.storefront.policies import EMPTY, item_ids
 from reclib.sources.storefront.state import NEVER, Log, State
@@ -31,6 +31,7 @@ def events(world: World, logs: list[Log], *, first_day: int, n_days: int, slots:
         slots: `decision_id` of the published slots; None where the log's own slot numbers are the ids.
     """
     rows = _Rows(world, logs, first_day=first_day, n_days=n_days, only_last=slots is not None)
+    served = {} if slots is None else {"served_ms": rows.get("served")}
     return pd.DataFrame({
         "event_id": _first_id(world, first_day) + np.arange(rows.n),
         "occurred_at": moments(rows.get("day"), rows.get("second")),
@@ -42,6 +43,7 @@ def events(world: World, logs: list[Log], *, first_day: int, n_days: int, slots:
         "channel": words(_CHANNELS, rows.get("channel")),
         "session_id": _maybe(rows.get("session")),
         "decision_id": _decision_ids(rows.get("slot"), slots),
+        **served,
     }, copy=False)
 
 
@@ -174,6 +176,8 @@ def _column(world: World, log: Log, name: str, column: str, is_past: bool) -> np
         return _session_id(world, rows) if name not in _WITHOUT_SESSION else np.full(n, EMPTY)
     if column == "channel":
         return _channel(world, rows, name)
+    if column == "served":
+        return _served(world, rows) if name == "impression" else np.full(n, np.nan)
     if column == "quantity":
         return rows.get("quantity", np.zeros(n, dtype=np.int32))
     return np.round(rows["price"] * rows["quantity"] * 100) if "price" in rows else np.zeros(n)
@@ -189,6 +193,12 @@ def _typed(log: Log, name: str) -> dict[str, np.ndarray]:
 
 def _session_id(world: World, rows: dict[str, np.ndarray]) -> np.ndarray:
     return rows["day"].astype(np.int64) * world.config.n_customers + rows["customer"] + 1
+
+
+def _served(world: World, rows: dict[str, np.ndarray]) -> np.ndarray:
+    """Milliseconds until the page of a visit was there: log-normal, whoever made the slate, since it was made the night before."""
+    draws = luck.spread(luck.rows(world.config.seed, "serve", 0, rows["customer"]), rows["day"])
+    return np.round(80 * np.exp(0.5 * luck.normal(draws)))
 
 
 def _channel(world: World, rows: dict[str, np.ndarray], name: str) -> np.ndarray:

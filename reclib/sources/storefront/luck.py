@@ -11,7 +11,7 @@ import numpy as np
 STREAMS = (
     "taste", "affinity", "person", "rate", "item", "price", "promo", "visit", "clock", "browse", "like", "recall",
     "explore", "examine", "click", "dismiss", "intent", "need", "outside", "quantity", "delay", "return", "queue",
-    "opt_out", "complaint", "churn", "assign", "policy", "season", "personal",
+    "opt_out", "complaint", "churn", "assign", "policy", "season", "personal", "serve",
 )
 _CODES = {name: number for number, name in enumerate(STREAMS, start=1)}
 _MASK = (1 << 64) - 1

@@ -27,6 +27,7 @@ ASSUMPTIONS = (
     "The shop is synthetic: every customer, price and answer in it is made by a seeded world whose truth is known.",
     "Out of stock items are not shown; items for adults are never shown to minors.",
     "Contribution is money paid less unit costs; a return takes the money back and gives the cost of the units back.",
+    "Pages of the experiment take some 80 milliseconds, log-normal by visit, whichever policy made the slate the night before.",
     "Those who opted out are shown nothing and sent nothing from the next day on.",
     "More sessions order and more impressions are clicked than in a real shop, so that a few thousand customers have power.",
 )
@@ -179,6 +180,10 @@ def plan() -> dict:
             "return_rate": {"role": "guardrail", "kind": "ratio", "numerator": "returned", "denominator": "revenue",
                             "margin": 0.02, "margin_scale": "absolute", "direction": "down",
                             "about": "money paid back for returned goods, share of money paid"},
+            "latency": {"role": "guardrail", "kind": "quantile", "quantile": 0.9, "column": "latency_ms", "margin": 0.1, "direction": "down",
+                        "about": "milliseconds until a page was there: the slowest tenth of customers wait longer"},
+            "click_quality": {"role": "quality", "kind": "ratio", "numerator": "n_items_carried_on", "denominator": "n_items_clicked",
+                              "about": "items put into the basket after a click, share of items clicked"},
             "is_retained": {"role": "quality", "kind": "proportion", "about": "share of customers who came in the last days"},
             "dismiss_rate": {"role": "quality", "kind": "ratio", "numerator": "dismissals", "denominator": "impressions",
                              "direction": "down", "about": "share of shown items that were waved away"},
