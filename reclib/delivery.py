@@ -14,6 +14,22 @@ import pandas as pd
 SLOT = ["customer_id", "position"]
 
 
+def sent_at(as_of: pd.Timestamp, clock: str) -> pd.Timestamp:
+    """The moment when slates reach customers: the first after `as_of` at which UTC clocks show a time such as `19:30`.
+
+    Args:
+        as_of: moment of the decision.
+        clock: time of day; empty: at once.
+    """
+    if not clock:
+        return as_of
+    try:
+        at = pd.Timestamp(f"{as_of:%Y-%m-%d} {clock}", tz="UTC").as_unit("us")
+    except ValueError as error:
+        raise ValueError(f"send_at == {clock!r}, must be a time of day such as 19:30.") from error
+    return at if at > as_of else at + pd.Timedelta(days=1)
+
+
 def assign_arms(customers: pd.Series, shares: dict[str, float], *, experiment_id: str,
                 assigned_at: pd.Timestamp) -> pd.DataFrame:
     """Assign customers to arms by a salted hash of their id, the same on every machine and in every order.

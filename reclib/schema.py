@@ -22,7 +22,7 @@ EVENT_TYPES = (
 RULE_KINDS = (
     "eligibility", "applicability", "suitability", "safety", "policy",
     "stock", "budget", "margin_floor", "min_exposure",
-    "frequency_cap", "suppression", "slate_quota", "diversity", "boost", "pin", "block",
+    "frequency_cap", "suppression", "quiet_hours", "slate_quota", "diversity", "boost", "pin", "block",
 )
 RULE_OUTCOMES = ("filtered", "penalised", "boosted", "pinned", "not_allocated")
 METRIC_ROLES = ("success", "guardrail", "quality", "exploratory")
@@ -132,6 +132,7 @@ TABLES: dict[str, Table] = {
             "joined_at": _optional(TIME, "first contact"),
             "segment": _optional(WORD, "segment"),
             "region": _optional(WORD, "region"),
+            "timezone": _optional(WORD, "time zone by its name, such as Europe/Berlin"),
             "has_consent": _optional(FLAG, "agreed to personalisation"),
             "opted_out_at": _optional(TIME, "withdrew from contact"),
         }),

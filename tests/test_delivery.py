@@ -40,6 +40,17 @@ def test_an_arm_without_a_policy_is_refused(decisions, assignments):
         delivery.slates(decisions, assignments, {"value": "value"})
 
 
+@pytest.mark.parametrize(("clock", "at"), [("", "2026-03-29 22:00"), ("23:15", "2026-03-29 23:15"), ("19:30", "2026-03-30 19:30"),
+                                           ("22:00", "2026-03-30 22:00")])
+def test_slates_are_sent_at_the_next_time_that_clocks_show_the_hour(clock, at):
+    assert delivery.sent_at(pd.Timestamp("2026-03-29 22:00", tz="UTC"), clock) == pd.Timestamp(at, tz="UTC")
+
+
+def test_a_time_of_day_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="send_at == 'evening', must be a time of day such as 19:30"):
+        delivery.sent_at(NIGHT, "evening")
+
+
 def test_shares_must_add_up():
     with pytest.raises(ValueError, match="add up to 1"):
         delivery.assign_arms(pd.Series([1, 2]), {"a": 0.5, "b": 0.6}, experiment_id="x", assigned_at=NIGHT)

@@ -253,7 +253,7 @@ def test_hard_shared_rules_that_cannot_hold_are_named():
     ranked = ranked_of({customer: [0.5, 0.4] for customer in range(4)})
     with pytest.raises(InfeasibleError, match="F misses its limit by 2 placements.*cannot hold together: F, stock"):
         decided(ranked, items, text, k=1)
-    case, plans = decided(ranked, items, text.replace("placements: 3", "placements: 3, is_hard: false"), k=1)
+    _, plans = decided(ranked, items, text.replace("placements: 3", "placements: 3, is_hard: false"), k=1)
     assert plans["value"].found.relaxed == ("F",) and (plans["value"].position > 0).sum() == 4
 
 
@@ -283,11 +283,44 @@ def test_the_linter_names_floors_above_one_idle_pins_and_redundant_rules():
     assert "not in the catalogue" in faults["GONE"] and "refuses only what AGAIN" in faults["STOCK"]
 
 
-def test_the_linter_names_quotas_that_no_slate_reaches_or_a_tighter_one_implies():
-    text = text_of("id: WIDE, kind: slate_quota, field: category, max: 2", "id: TIGHT, kind: slate_quota, field: category, max: 1")
-    case = _case(ranked_of({1: [3, 2, 1]}), items_of(3, category="a"), text)
-    assert lint.contradictions(register.parse(text), case)[["rule_id", "fault"]].to_numpy().tolist() == [
-        ["WIDE", "allows 2 of a category, but a slate has 2 slots"], ["WIDE", "is implied by TIGHT, which allows 1"]]
+ITEMS = {"own": [True, False, False], "new": [False, True, False], "stock_on_hand": [5.0, 5.0, 0.0], "category": "a"}
+OWN, NEW, GONE = ('when: {field: own, op: "==", value: true}', 'when: {field: new, op: "==", value: true}',
+                  "when: {field: stock_on_hand, op: '==', value: 0}")
+
+
+@pytest.mark.parametrize(("rules", "who", "fault", "weight"), [
+    (["id: WIDE, kind: slate_quota, field: category, max: 2"], "WIDE", "allows 2 of a category, but a slate has 2 slots", "idle"),
+    (["id: WIDE, kind: slate_quota, field: category, max: 2", "id: TIGHT, kind: slate_quota, field: category, max: 1"], "WIDE",
+     "is implied by TIGHT, which allows 1", "redundant"),
+    (['id: B, kind: boost, times: 2, when: {field: category, op: "==", value: z}'], "B", "boosts no pair: its condition holds for none",
+     "idle"),
+    ([f"id: B, kind: boost, times: 2, {GONE}", "id: S, kind: stock"], "B", "boosts only pairs that filters refuse", "idle"),
+    ([f"id: B, kind: boost, times: 2, {OWN}", f"id: C, kind: boost, times: 3, {OWN}"], "B", "boosts only pairs that C boosts more",
+     "redundant"),
+    (["id: P, kind: pin, item_id: i0, position: 1", "id: R, kind: pin, item_id: i1, position: 1"], "R",
+     "wants slot 1, which P has for the same customers", "contradiction"),
+    (["id: M, kind: margin_floor, min: 0.9"], "M", "refuses every pair (margin_rate = 0.5)", "contradiction"),
+    ([f"id: F, kind: min_exposure, placements: 2, {GONE}", "id: S, kind: stock"], "F",
+     "asks for 2 placements, but no customer may see any of its members", "contradiction"),
+    ([f"id: F, kind: min_exposure, share: 0.7, {OWN}", f"id: G, kind: min_exposure, share: 0.6, {NEW}",
+      "id: H, kind: min_exposure, share: 0.1, when: {field: category, op: '==', value: a}"], "F",
+     "the floors of F, G concern different items and add up to 1.30 of all shown, more than one", "contradiction")])
+def test_the_linter_names_what_contradicts_never_acts_or_is_done_anyway(rules, who, fault, weight):
+    case = _case(ranked_of({1: [3, 2, 1]}), items_of(3, price=2.0, unit_cost=1.0, **ITEMS), text_of(*rules))
+    found = lint.contradictions(register.parse(text_of(*rules)), case)
+    assert (who, fault, weight) in found.to_records(index=False).tolist()
+
+
+@pytest.mark.parametrize("rules", [
+    ["id: P, kind: pin, item_id: i0, position: 1", "id: R, kind: pin, item_id: i1, position: 2"],
+    ["id: P, kind: pin, item_id: i0, policies: [value]", "id: R, kind: pin, item_id: i1, policies: [popular]"],
+    ["id: P, kind: pin, item_id: i0, when: {field: customer_id, op: '==', value: 1}",
+     "id: R, kind: pin, item_id: i1, when: {field: customer_id, op: '==', value: 2}"],
+    [f"id: B, kind: boost, times: 3, {OWN}", f"id: C, kind: boost, times: 2, {NEW}", "id: S, kind: stock"],
+    [f"id: F, kind: min_exposure, share: 0.6, {OWN}", f"id: G, kind: min_exposure, share: 0.4, {NEW}"]])
+def test_the_linter_leaves_rules_in_peace_that_can_hold_together(rules):
+    case = _case(ranked_of({1: [3, 2, 1], 2: [3, 2, 1]}), items_of(3, **ITEMS), text_of(*rules))
+    assert not len(lint.contradictions(register.parse(text_of(*rules)), case))
 
 
 @pytest.mark.parametrize(("rule", "who"), [
@@ -299,6 +332,52 @@ def test_contact_policy_holds_per_customer_over_its_window(rule, who):
     ranked = ranked_of({1: [2, 1], 2: [2, 1], 3: [2, 1]})
     case, plans = decided(ranked, items_of(2), text_of(f"id: C, {rule}"), events=events)
     assert sorted(shown(case, plans["value"])) == who
+
+
+QUIET = 'id: Q, kind: quiet_hours, start: "21:00", end: "08:00"'
+CLOCKS = pd.DataFrame({  # at 20:30 UTC it is 21:30, 20:30, 10:30 and 12:30; the last two clocks are not known
+    "customer_id": range(1, 7), "region": ["north", "north", "south", "south", "south", None],
+    "timezone": ["Europe/Berlin", "Europe/Lisbon", "Pacific/Kiritimati", "America/Los_Angeles", None, "Atlantis"]})
+
+
+@pytest.mark.parametrize(("rule", "who"), [
+    (QUIET, [2, 3, 4]),
+    (QUIET + ", on_missing: allow", [2, 3, 4, 5, 6]),
+    ("id: Q, kind: quiet_hours, start: 12:00, end: 21:00", [1, 3]),  # bare times are minutes to YAML
+    ('id: Q, kind: quiet_hours, start: "21:30", end: "10:30"', [2, 3, 4]),  # the start is quiet, the end no longer
+    ('id: Q, kind: quiet_hours, start: "21:31", end: "10:31"', [1, 2, 4]),
+    (QUIET + ", field: region, zones: {north: Europe/Lisbon}", [1, 2]),
+    (QUIET + ", channels: [mail]", [1, 2, 3, 4, 5, 6])])
+def test_nobody_is_disturbed_in_quiet_hours_of_their_own_clock_nor_where_it_is_not_known(rule, who):
+    case, plans = _pushed(CLOCKS, rule)
+    assert sorted(shown(case, plans["value"])) == who
+
+
+def test_quiet_hours_fail_closed_where_the_source_has_no_clocks_and_the_linter_says_so():
+    case, plans = _pushed(CLOCKS[["customer_id"]], QUIET)
+    assert shown(case, plans["value"]) == {} and not case.skipped
+    assert lint.contradictions(case.rules, case)["fault"].tolist() == ["refuses every pair (local time = missing)"]
+    assert _pushed(CLOCKS[["customer_id"]], QUIET + ", on_missing: allow")[0].skipped == {"Q": "not applicable: no column timezone"}
+
+
+@pytest.mark.parametrize(("given", "fault"), [
+    ('start: "25:00", end: "08:00"', "start: must be a time of day such as \"21:00\", got '25:00'"),
+    ('start: "08:00", end: "08:00"', "'start' and 'end' are both 08:00"),
+    ('start: "21:00", end: "08:00", zones: {north: Europe/Berln}', "zones.north: must be a time zone such as Europe/Berlin, got 'Europe/Berln'"),
+    ('start: "21:00", end: "08:00", channels: []', "channels: list should have at least 1 item"),
+    ('start: "21:00"', "key 'end' is missing")])
+def test_quiet_hours_that_make_no_sense_are_refused_with_their_line(given, fault):
+    with pytest.raises(register.RuleError) as error:
+        register.parse(text_of(f"id: Q, kind: quiet_hours, {given}"))
+    assert f"line 2: rule 'Q': {fault}" in str(error.value)
+
+
+def _pushed(customers, rule):
+    ranked = ranked_of({customer: [1] for customer in customers["customer_id"]})
+    world = pairs.build(items_of(1), customers, events_of(), as_of=AS_OF, customer_ids=ranked["customer_id"], channel="push",
+                        delivered_at="2026-03-02 20:30")
+    case = decide.prepare(ranked, lint.require(register.parse(text_of(rule)), world), world, k=1)
+    return case, decide.decide(ranked, case)
 
 
 def _case(ranked, items, text):

@@ -72,7 +72,7 @@ def run(tmp_path, monkeypatch):
     def make(text: str = RULES, **options):
         items, ranked, candidates, events = world_of(**options)
         case, plans = decided(items, ranked, candidates, events, text)
-        priced = prices.price_rules(ranked, case, "value", n_sample=30)
+        priced = prices.price_rules(ranked, case, plans["value"], n_sample=30)
         facts = {"name": "shop", "as_of": AS_OF, "currency": "EUR"}
         for name, frame in {"items": items, "ranked": ranked, "candidates": candidates, "events": events,
                             "decisions": outcomes.decisions(case, plans)}.items():
@@ -133,7 +133,7 @@ def test_ids_given_as_text_match_whole_numbers(run):
 def test_prices_are_what_lifting_a_rule_alone_would_gain():
     items, ranked, candidates, events = world_of()
     case, plans = decided(items, ranked, candidates, events)
-    priced = prices.price_rules(ranked, case, "value", n_sample=30)
+    priced = prices.price_rules(ranked, case, plans["value"], n_sample=30)
     table = priced.table.set_index("rule_id")
     worth = plans["value"].value
     for rule_id in ("SAFE", "QUOTA"):
@@ -152,8 +152,8 @@ def test_redundant_rules_cost_nothing_last_in_and_something_first_in():
   - {id: A, kind: safety, owner: o, reason: r, keep: {field: is_safe, op: "==", value: true}}
   - {id: B, kind: safety, owner: o, reason: r, keep: {field: is_safe, op: "!=", value: false}}
 """
-    case, _ = decided(items, ranked, candidates, events, text)
-    table = prices.price_rules(ranked, case, "value", n_sample=30).table
+    case, plans = decided(items, ranked, candidates, events, text)
+    table = prices.price_rules(ranked, case, plans["value"], n_sample=30).table
     assert table["drop_one_value"].tolist() == [0, 0] and (table["first_in_value"] > 0).all()
 
 
@@ -161,7 +161,7 @@ def test_lifted_slates_are_those_decided_without_the_rule_and_an_idle_rule_leave
     items, ranked, candidates, events = world_of()
     text = RULES + '  - {id: IDLE, kind: block, owner: o, reason: r, item_id: nowhere}\n'
     case, plans = decided(items, ranked, candidates, events, text)
-    found = prices.lifted(ranked, case, plans["value"])
+    found = prices.lifted(ranked, case, plans["value"], n_least=1)
     assert list(found) == ["SAFE", "IDLE", "STOCK", "QUOTA", prices.ALL_LIFTED]
     for rule_id in ("SAFE", "QUOTA"):
         without = "\n".join(line for line in text.splitlines() if f"id: {rule_id}" not in line)
@@ -180,7 +180,7 @@ def _worth(slates: pd.DataFrame, ranked: pd.DataFrame) -> float:
 def test_true_prices_stand_in_the_price_list_of_the_priced_policy_alone():
     items, ranked, candidates, events = world_of()
     case, plans = decided(items, ranked, candidates, events)
-    priced = prices.price_rules(ranked, case, "value", n_sample=30)
+    priced = prices.price_rules(ranked, case, plans["value"], n_sample=30)
     lived = pd.DataFrame({"rule_id": ["STOCK", prices.ALL_LIFTED], "true_value": [-5.0, 1.0], "true_low": [-9.0, 0.0],
                           "true_high": [-1.0, 2.0]})
     made = prices.rule_prices(case, plans, priced={"value": priced}, unit={"value": "EUR"}, lived=lived)

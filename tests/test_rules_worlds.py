@@ -19,6 +19,7 @@ NEVER = 9_999
 YES_NO, ORDERED = ("is_safe", "is_own", "is_adult"), ("price", "stock_on_hand", "n_seen_7d", "days_since_bought", "n_contacts_7d")
 ALL = ("category", *YES_NO, *ORDERED)
 OF_ITEMS = ("is_safe", "is_own", "category", "price", "stock_on_hand")
+HOURS = {"Europe/Berlin": 1, "Asia/Tokyo": 9}  # what the clocks show at AS_OF
 LEVERS = ("pin", "boost", "diversity", "slate_quota", "budget", "min_exposure")
 COMPARE = {">=": lambda a, b: a >= b, ">": lambda a, b: a > b, "<=": lambda a, b: a <= b, "<": lambda a, b: a < b,
            "==": lambda a, b: a == b, "!=": lambda a, b: a != b, "in": lambda a, b: a in b, "not_in": lambda a, b: a not in b}
@@ -61,7 +62,8 @@ def _rule(rng: np.random.Generator, kind: str, place: int) -> dict:
         "diversity": {"method": "mmr", "fields": ["category"]}, "boost": {"times": float(rng.choice([0.5, 2.0])), "when": of_all},
         "budget": {"cost": "price", "max": int(rng.integers(0, 3 * N_SHOPS)), "per": "placement", "when": of_items},
         "min_exposure": {"share": 0.2, "when": of_items}, "block": {"when": of_all},
-        "suppression": {"keep": condition(rng, ("n_contacts_7d", "is_adult"))}}
+        "suppression": {"keep": condition(rng, ("n_contacts_7d", "is_adult"))},
+        "quiet_hours": {"start": ["00:00", "08:00", "22:00"][rng.integers(0, 3)], "end": "02:00", "channels": ["home"]}}
     return rule | own.get(kind, {"keep": of_all} | ({"when": condition(rng)} if rng.random() < 0.5 else {}))
 
 
@@ -76,7 +78,8 @@ def shops(rng: np.random.Generator) -> tuple[pd.DataFrame, pd.DataFrame, pd.Data
         "item_id": [f"i{number}" for number in range(n)], "is_safe": flag(n, 0.15), "is_own": flag(n, 0.05),
         "category": rng.choice(["a", "b", "c", None], n), "price": gaps(np.round(rng.uniform(1, 5, n), 2)),
         "unit_cost": np.round(rng.uniform(1, 4, n), 2), "stock_on_hand": gaps(rng.integers(0, 4, n).astype("float64"))})
-    customers = pd.DataFrame({"customer_id": np.arange(m), "is_adult": flag(m, 0.2)})
+    customers = pd.DataFrame({"customer_id": np.arange(m), "is_adult": flag(m, 0.2),
+                              "timezone": rng.choice([*HOURS, None], m)})
     at_home = np.repeat(np.arange(N_SHOPS), n_customers)
     customer = np.repeat(np.arange(m), n_items[at_home])
     item = np.concatenate([np.arange(first[shop], first[shop + 1]) for shop in at_home])
@@ -134,6 +137,9 @@ def refuses(rule: dict, row: dict) -> bool:
     concerned = closed if concerned is None else concerned
     if rule["kind"] == "block":
         return concerned
+    if rule["kind"] == "quiet_hours":
+        start, end, hour = int(rule["start"][:2]), int(rule["end"][:2]), HOURS.get(row["timezone"])
+        return closed if hour is None else start <= hour < end if start < end else hour >= start or hour < end
     asked = {"stock": ("stock_on_hand", ">=", rule.get("min")), "margin_floor": ("margin_rate", ">=", rule.get("min")),
              "frequency_cap": ("n_seen_7d", "<", rule.get("max"))}.get(rule["kind"])
     kept = holds(rule["keep"] if asked is None else dict(zip(("field", "op", "value"), asked)), row)

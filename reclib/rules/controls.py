@@ -12,8 +12,9 @@ import numpy as np
 
 from reclib.allocation import problem as allocation
 from reclib.rules import slates
+from reclib.rules.fields import level
 from reclib.rules.kinds import Diversity, Rule
-from reclib.rules.pairs import Pairs, level
+from reclib.rules.pairs import Pairs
 from reclib.rules.shared import groups
 
 MMR_EXTRA = 8

@@ -21,6 +21,7 @@ from reclib.allocation.prices import groups_of
 from reclib.allocation.solve import solve
 from reclib.rules import controls, filters, slates
 from reclib.rules.conditions import hold
+from reclib.rules.fields import distinct, n_distinct
 from reclib.rules.kinds import Boost, Pin, Rule
 from reclib.rules.pairs import Pairs, World
 from reclib.rules.plan import Case, Plan
@@ -43,9 +44,8 @@ def prepare(ranked: pd.DataFrame, rules: list[Rule], world: World, *, k: int) ->
     in_force, skipped = filters.applicable(rules, world)
     customer, item = world.code_customers(ranked["customer_id"]), world.code_items(ranked["item_id"])
     n_items = len(world.items)
-    keys = np.unique(customer.astype("int64") * n_items + item)
     pinned = {rule.id: _pin_keys(rule, world) for rule in in_force if isinstance(rule, Pin)}
-    keys = np.unique(np.concatenate([keys, *pinned.values()])) if pinned else keys
+    keys = distinct(np.concatenate([Pairs(world, customer, item).key, *pinned.values()]))
     pairs = Pairs(world, keys // max(n_items, 1), keys % max(n_items, 1))
     refused = {rule.id: filters.refusals(rule, pairs) for rule in in_force if filters.is_row_rule(rule)}
     levers = {rule.id: _lever(rule, pairs) for rule in in_force if isinstance(rule, Boost)}
@@ -71,25 +71,20 @@ def decide(ranked: pd.DataFrame, case: Case, *, policies: list[str] | None = Non
     wanted = policies if policies is not None else sorted(ranked["policy"].unique())
     plans = {}
     for policy in wanted:
-        draft = draft_of(ranked[ranked["policy"] == policy], case, policy)
+        draft = draft_of(aligned(ranked[(ranked["policy"] == policy).to_numpy()], case), case, policy)
         plans[policy] = settle(case, draft, allocate(draft.problem, seed=seed, method=method, start=start))
     return plans
 
 
-def draft_of(ranked: pd.DataFrame, case: Case, policy: str, *, without: str | None = None,
-             columns: dict[str, np.ndarray] | None = None) -> Plan:
+def draft_of(columns: dict[str, np.ndarray], case: Case, policy: str) -> Plan:
     """Everything of a plan but the slates: filters, levers, controls and the problem to allocate.
 
     Args:
-        ranked: rows of one policy.
-        case: made by `prepare`.
+        columns: what `aligned` made of the policy's ranking.
+        case: made by `prepare`; with some of its rules, what is decided without the others.
         policy: its name.
-        without: a rule to leave out.
-        columns: what `aligned` made of the same rows, where many drafts are made of them.
     """
-    rules = [rule for rule in case.live(policy) if rule.id != without]
-    columns = dict(aligned(ranked, case) if columns is None else columns)
-    by_ranking = columns.pop("is_ranked")
+    rules, by_ranking = case.live(policy), columns["is_ranked"]
     is_ranked = by_ranking | _any(case, [rule for rule in rules if isinstance(rule, Pin)])
     first = _first_refusal(case, rules, is_ranked)
     first, relaxed, yielded = _relax(case, rules, is_ranked, first)
@@ -101,10 +96,9 @@ def draft_of(ranked: pd.DataFrame, case: Case, policy: str, *, without: str | No
     bonus = PIN_BONUS * float(np.max(score[np.isfinite(score)], initial=1.0))
     problem = _problem(case, rules, score, columns["p_response"], bonus)
     empty = np.zeros(len(first), dtype="int64")
-    return Plan(policy=policy, is_ranked=is_ranked, first=first, score=score, taken=taken, position=empty,
+    return Plan(**columns | {"is_ranked": is_ranked}, policy=policy, first=first, score=score, taken=taken, position=empty,
                 state=np.full(len(first), "", dtype=object), blame=empty - 1, problem=problem, found=None,
-                is_pinned=empty > 0, relaxed=relaxed, yielded=yielded, is_added=is_ranked & ~by_ranking,
-                bonus=bonus, **columns)
+                is_pinned=empty > 0, relaxed=relaxed, yielded=yielded, is_added=is_ranked & ~by_ranking, bonus=bonus)
 
 
 def allocate(problem: allocation.Problem, *, seed: int = 0, method: str = "auto",
@@ -117,14 +111,17 @@ def allocate(problem: allocation.Problem, *, seed: int = 0, method: str = "auto"
 
 
 def settle(case: Case, draft: Plan, found: allocation.Allocation) -> Plan:
-    """Complete a draft with its slates: slots, pins, and the one state that each pair ends in."""
-    rules = case.live(draft.policy)
-    wanted = wanted_slots(case, rules)
-    table = np.zeros(draft.problem.item.shape, dtype="int64")
-    table[draft.problem.pair_row, draft.problem.pair_column] = wanted
-    position = draft.problem.of_pairs(slates.place_pins(found.position.astype("int64"), table))
-    plan = replace(draft, position=position, found=found, is_pinned=(position > 0) & (wanted > 0))
+    """Complete a draft with its slates and the one state that each pair ends in."""
+    plan = placed(case, draft, found)
     return replace(plan, **dict(zip(("state", "blame"), end_states(case, plan))))
+
+
+def placed(case: Case, draft: Plan, found: allocation.Allocation) -> Plan:
+    """Complete a draft with its slates alone: slots and pins."""
+    wanted = wanted_slots(case, case.live(draft.policy))
+    slots = slates.place_pins(found.position.astype("int64"), slates.laid_out(draft.problem, wanted, 0))
+    position = draft.problem.of_pairs(slots)
+    return replace(draft, position=position, found=found, is_pinned=(position > 0) & (wanted > 0))
 
 
 def aligned(ranked: pd.DataFrame, case: Case) -> dict[str, np.ndarray]:
@@ -147,8 +144,7 @@ def aligned(ranked: pd.DataFrame, case: Case) -> dict[str, np.ndarray]:
 
 
 def _first_refusal(case: Case, rules: list[Rule], is_ranked: np.ndarray) -> np.ndarray:
-    number = {rule.id: place for place, rule in enumerate(case.rules)}
-    first = np.full(len(is_ranked), -1)
+    first, number = np.full(len(is_ranked), -1), case.number
     for rule in reversed([rule for rule in rules if rule.id in case.refused]):
         first[case.refused[rule.id] & is_ranked] = number[rule.id]
     return first
@@ -171,7 +167,7 @@ def _relax(case: Case, rules: list[Rule], is_ranked: np.ndarray,
         first = np.where(starved[case.pairs.customer], again, first)
         yielded |= freed
         if freed.any():
-            relaxed[rule.id] = len(np.unique(case.pairs.customer[freed]))
+            relaxed[rule.id] = n_distinct(case.pairs.customer[freed])
     return first, relaxed, yielded
 
 

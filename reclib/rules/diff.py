@@ -8,10 +8,12 @@ import numpy as np
 import pandas as pd
 
 from reclib.report import number, percent
-from reclib.rules import pairs as fields_of
+from reclib.rules import fields as fields_of
+from reclib.rules.fields import n_distinct
 from reclib.rules.plan import Case, Plan
 
 LAYERS = ("candidates", "ranking", "filters", "slates and limits")
+WIDTH = 2**20
 
 
 @dataclass(frozen=True)
@@ -47,20 +49,18 @@ def decision_diff(before: tuple[Case, Plan], after: tuple[Case, Plan]) -> Diff:
     world = before[0].world
     if not before[0].world.customers["customer_id"].equals(after[0].world.customers["customer_id"]):
         raise ValueError("decision_diff: the two were decided for different customers; prepare both with the same world.")
-    old, new = _keyed(*before), _keyed(*after)
-    n = len(world.customers)
-    changed = _differs(old, new, n, lambda side: side.loc[side["position"] > 0, ["key", "position"]])
+    old, new = _rows(*before), _rows(*after)
+    n, n_items = len(world.customers), len(world.items)
     layer = np.full(n, len(LAYERS) - 1)
-    looks = (lambda side: side.loc[~side["is_added"], ["key"]],
-             lambda side: side.loc[~side["is_added"], ["key", "rank"]],
-             lambda side: side.loc[side["is_allowed"], ["key"]])
-    for place in reversed(range(len(looks))):
-        layer[_differs(old, new, n, looks[place])] = place
-    rows = np.flatnonzero(changed)
+    for place, look in reversed(list(enumerate(LAYERS[:-1]))):
+        layer[_parted(old[look], new[look], n, n_items)] = place
+    rows = np.flatnonzero(_parted(old[LAYERS[-1]], new[LAYERS[-1]], n, n_items))
+    fresh = np.setdiff1d(new["shown"], old["shown"], assume_unique=True)
+    gained = _value(*after, n) - _value(*before, n)
     people = pd.DataFrame({
         "customer_id": world.customers["customer_id"].take(rows).reset_index(drop=True),
-        "layer": np.array(LAYERS, dtype=object)[layer[rows]], "n_new": _n_new(old, new, n)[rows],
-        "value_change": np.round(_value(new, n) - _value(old, n), 4)[rows]})
+        "layer": np.array(LAYERS, dtype=object)[layer[rows]], "n_new": np.bincount(fresh // n_items, minlength=n)[rows],
+        "value_change": np.round(gained, 4)[rows]})
     counts = pd.DataFrame({"layer": LAYERS, "n_customers": [int((layer[rows] == place).sum()) for place in range(len(LAYERS))]})
     order = people.sort_values(["n_new", "value_change", "customer_id"], ascending=[False, True, True], ignore_index=True)
     return Diff(_measures(before, after), counts, order, n)
@@ -79,33 +79,23 @@ def sentence(diff: Diff) -> str:
             f"{number(value['before'])} to {number(value['after'])} ({'+' if moved >= 0 else ''}{percent(moved)}).")
 
 
-def _keyed(case: Case, plan: Plan) -> pd.DataFrame:
-    rows = np.flatnonzero(plan.is_ranked)
-    return pd.DataFrame({
-        "key": case.key[rows], "customer": case.pairs.customer[rows], "item": case.pairs.item[rows], "rank": plan.rank[rows],
-        "is_added": plan.is_added[rows], "is_allowed": plan.first[rows] < 0, "position": plan.position[rows],
-        "money": plan.money[rows]})
+def _rows(case: Case, plan: Plan) -> dict[str, np.ndarray]:
+    """What each layer hands on, as numbers: the key of a pair, for an order or a slate with the rank or slot behind it."""
+    key, offered, shown = case.key, plan.is_ranked & ~plan.is_added, plan.position > 0
+    return {"candidates": key[offered] * WIDTH, "ranking": (key * WIDTH + plan.rank)[offered],
+            "filters": key[plan.is_ranked & (plan.first < 0)] * WIDTH, LAYERS[-1]: (key * WIDTH + plan.position)[shown],
+            "shown": key[shown]}
 
 
-def _differs(old: pd.DataFrame, new: pd.DataFrame, n: int, look) -> np.ndarray:
-    """Customers for whom a view of the two decisions is not the same set of rows."""
-    mine, theirs = look(old), look(new)
-    both = mine.merge(theirs, how="outer", indicator=True)
-    odd = both.loc[both["_merge"] != "both", "key"]
-    marked = np.zeros(n, dtype=bool)
-    customer = pd.concat([old, new]).drop_duplicates("key").set_index("key")["customer"]
-    marked[customer.reindex(odd.unique()).to_numpy(dtype="int64")] = True
-    return marked
+def _parted(old: np.ndarray, new: np.ndarray, n_customers: int, n_items: int) -> np.ndarray:
+    """Mark the customers for whom the two are not the same set of rows."""
+    odd = np.setxor1d(old, new, assume_unique=True) // WIDTH // n_items
+    return np.bincount(odd, minlength=n_customers) > 0
 
 
-def _n_new(old: pd.DataFrame, new: pd.DataFrame, n: int) -> np.ndarray:
-    fresh = new[(new["position"] > 0) & ~new["key"].isin(old.loc[old["position"] > 0, "key"])]
-    return np.bincount(fresh["customer"], minlength=n)
-
-
-def _value(side: pd.DataFrame, n: int) -> np.ndarray:
-    shown = side[side["position"] > 0]
-    return np.bincount(shown["customer"], weights=shown["money"], minlength=n)
+def _value(case: Case, plan: Plan, n: int) -> np.ndarray:
+    shown = plan.position > 0
+    return np.bincount(case.pairs.customer[shown], weights=plan.money[shown], minlength=n)
 
 
 def _measures(before: tuple[Case, Plan], after: tuple[Case, Plan]) -> pd.DataFrame:
@@ -120,7 +110,7 @@ def _measured(case: Case, plan: Plan) -> dict[str, float]:
     counts = np.sort(np.bincount(item, minlength=len(case.world.items)))
     n = len(counts)
     made = {"predicted value": plan.money[shown].sum(), "expected responses": p.sum(), "slots filled": float(shown.sum()),
-            "customers with a slate": float(len(np.unique(case.pairs.customer[shown])))}
+            "customers with a slate": float(n_distinct(case.pairs.customer[shown]))}
     if not fields_of.fault(case.world, "margin_rate"):
         price = case.world.items["price"].fillna(0.0).to_numpy("float64")[item] * p
         rate = fields_of.level(case.world, "margin_rate")[0].fillna(0.0).to_numpy("float64")[item]

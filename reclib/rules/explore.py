@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from reclib import plots
 from reclib.report import percent
-from reclib.rules import pairs as fields_of
+from reclib.rules import fields as fields_of
 from reclib.rules import slates
 from reclib.rules.plan import Case, Plan, sample
 from reclib.rules.shared import groups

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from reclib.rules import pairs as fields_of
-from reclib.rules.conditions import Condition, Test, fields, hold
+from reclib.rules import fields as fields_of
+from reclib.rules.conditions import Condition, Test, Truth, fields, hold
 from reclib.rules.kinds import (
     Block,
     Filter,
     FrequencyCap,
     MarginFloor,
+    QuietHours,
     Rule,
     Stock,
     Suppression,
@@ -25,15 +26,16 @@ def is_row_rule(rule: Rule) -> bool:
     """Whether the rule can refuse a pair by itself."""
     if isinstance(rule, MarginFloor):
         return rule.over == "pair"
-    return isinstance(rule, (Filter, Stock, FrequencyCap, Suppression, Block))
+    return isinstance(rule, (Filter, Stock, FrequencyCap, Suppression, QuietHours, Block))
 
 
 def applicable(rules: list[Rule], world: World) -> tuple[list[Rule], dict[str, str]]:
     """Split rules into those in force on this data and those that are not, with the reason.
 
     A rule is left out where the source has no such column at all, or outside its validity. A missing *value* in a
-    column that exists is another matter: there the rule's `on_missing` decides. A safety rule fails closed even where
-    the column that it would keep by is lacking: what its `when` is known to concern is then refused.
+    column that exists is another matter: there the rule's `on_missing` decides. Two kinds fail closed even where the
+    column that they keep by is lacking: a safety rule then refuses what its `when` is known to concern, and quiet hours
+    everyone.
 
     Returns:
         The rules in force (live and shadow), and rule_id -> why not for the others.
@@ -54,6 +56,8 @@ def refusals(rule: Rule, pairs: Pairs) -> np.ndarray:
     With `on_missing: block` a pair is refused unless the rule is known not to concern it or known to be satisfied;
     with `allow` it is refused only where both are known and the rule is broken.
     """
+    if isinstance(rule, QuietHours):
+        return _broken(rule, None, _is_awake(rule, pairs), pairs)
     if isinstance(rule, (Filter, Suppression)):
         return _broken(rule, rule.when, hold(rule.keep, lambda name: column_or_missing(pairs, name)), pairs)
     if isinstance(rule, Block):
@@ -67,6 +71,9 @@ def refusals(rule: Rule, pairs: Pairs) -> np.ndarray:
 
 def detail(rule: Rule, pairs: Pairs) -> pd.Series:
     """Say for each pair which value the rule met, such as `stock_on_hand = 0`."""
+    if isinstance(rule, QuietHours):
+        minutes = pd.Series(_clocks(rule, pairs))
+        return "local time = " + (pd.Timestamp(0) + pd.to_timedelta(minutes, unit="min")).dt.strftime("%H:%M").astype("str").fillna("missing")
     asked = list(dict.fromkeys(field for condition in _conditions(rule) for field in fields(condition)))
     said = pd.Series("", index=range(len(pairs)), dtype="str")
     for place, name in enumerate(asked):
@@ -92,6 +99,18 @@ def _broken(rule: Rule, when: Condition | None, kept, pairs: Pairs) -> np.ndarra
     return concerned & (~kept.is_true if rule.on_missing == "block" else kept.is_false)
 
 
+def _is_awake(rule: QuietHours, pairs: Pairs) -> Truth:
+    """Whether each pair's customer may be disturbed: `start` up to but without `end` is quiet, also over midnight."""
+    minutes = _clocks(rule, pairs)
+    start, end = (60 * int(clock[:2]) + int(clock[3:]) for clock in (rule.start, rule.end))
+    since_start = (minutes - start) % 1440
+    return Truth(since_start >= (end - start) % 1440, ~np.isnan(minutes))
+
+
+def _clocks(rule: QuietHours, pairs: Pairs) -> np.ndarray:
+    return fields_of.minutes_of_day(pairs.world, rule.field, rule.zones)[pairs.customer]
+
+
 def _concerned(rule: Rule, when: Condition, pairs: Pairs) -> np.ndarray:
     held = hold(when, pairs.column)
     return ~held.is_false if rule.on_missing == "block" else held.is_true
@@ -102,13 +121,15 @@ def _why_not(rule: Rule, world: World) -> str | None:
         return f"not yet in force: valid from {rule.valid_from:%Y-%m-%d}"
     if rule.valid_to is not None and world.as_of >= rule.valid_to:
         return f"expired: valid to {rule.valid_to:%Y-%m-%d}"
-    needed = list(fields(rule.when)) if _fails_closed(rule) else rule.needs
+    if isinstance(rule, QuietHours) and world.channel not in rule.channels:
+        return f"not applicable: concerns {', '.join(rule.channels)}, the slates go by {world.channel}"
+    needed = list(fields(getattr(rule, "when", None))) if _fails_closed(rule) else rule.needs
     lacking = [why for name in needed if (why := fields_of.fault(world, name))]
     return f"not applicable: {'; '.join(dict.fromkeys(lacking))}" if lacking else None
 
 
 def _fails_closed(rule: Rule) -> bool:
-    return isinstance(rule, Filter) and rule.kind == "safety" and rule.on_missing == "block" and rule.when is not None
+    return rule.on_missing == "block" and (rule.kind == "quiet_hours" or rule.kind == "safety" and rule.when is not None)
 
 
 def column_or_missing(pairs: Pairs, name: str) -> np.ndarray | pd.Series:

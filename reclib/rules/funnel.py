@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from reclib.rules.fields import n_distinct
 from reclib.rules.kinds import PRECEDENCE
 from reclib.rules.plan import Case, Plan
 
@@ -61,8 +62,8 @@ def reconcile(table: pd.DataFrame) -> str:
 
 
 def _counted(case: Case, layer: str, is_left: np.ndarray) -> dict:
-    return {"layer": layer, "n_customers": len(np.unique(case.pairs.customer[is_left])),
-            "n_items": len(np.unique(case.pairs.item[is_left])), "n_pairs": int(is_left.sum())}
+    return {"layer": layer, "n_customers": n_distinct(case.pairs.customer[is_left]),
+            "n_items": n_distinct(case.pairs.item[is_left]), "n_pairs": int(is_left.sum())}
 
 
 def _counted_candidates(candidates: pd.DataFrame) -> dict:

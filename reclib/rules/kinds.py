@@ -2,18 +2,56 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import zoneinfo
+from typing import Annotated, Any, ClassVar, Literal
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    model_validator,
+)
 
 from reclib.rules.conditions import Condition, Scalar, fields
 
 PRECEDENCE = (
     "policy", "safety", "eligibility", "applicability", "suitability", "block", "stock", "margin_floor",
-    "frequency_cap", "suppression", "pin", "slate_quota", "diversity", "budget", "min_exposure", "boost",
+    "frequency_cap", "suppression", "quiet_hours", "pin", "slate_quota", "diversity", "budget", "min_exposure", "boost",
 )
-NOT_FOR_SALE = ("policy", "safety", "eligibility", "suppression")
+NOT_FOR_SALE = ("policy", "safety", "eligibility", "suppression", "quiet_hours")
+
+
+def _moment(value: Any) -> pd.Timestamp | None:
+    if value is None:
+        return None
+    try:
+        moment = pd.Timestamp(value)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"must be a date or time, got {value!r}") from error
+    return moment.tz_localize("UTC") if moment.tzinfo is None else moment.tz_convert("UTC")
+
+
+def _clock(value: Any) -> str:
+    """A time of day as `21:00`; YAML reads a bare 21:00 as the minutes of the day."""
+    text = f"{value // 60:02d}:{value % 60:02d}" if isinstance(value, int) else str(value)
+    try:
+        return f"{pd.Timestamp(f'2000-01-01 {text}'):%H:%M}"
+    except ValueError as error:
+        raise ValueError(f"must be a time of day such as \"21:00\", got {value!r}") from error
+
+
+def _zone(value: Any) -> str:
+    if value not in zoneinfo.available_timezones():
+        raise ValueError(f"must be a time zone such as Europe/Berlin, got {value!r}")
+    return value
+
+
+Moment = Annotated[pd.Timestamp | None, BeforeValidator(_moment)]
+Clock = Annotated[str, BeforeValidator(_clock)]
+Zone = Annotated[str, BeforeValidator(_zone)]
 
 
 class _Rule(BaseModel):
@@ -29,38 +67,31 @@ class _Rule(BaseModel):
         status: `live` is enforced; `shadow` is counted and reported only.
         policies: ranking policies that it holds for; all where missing.
         is_for_sale: whether its price may be an argument for lifting it; law and safety are not.
+
+    A kind says what it is held against (`scope`: row, slate, customer or all), which of its keys is its threshold
+    (`bound`), and which name fields (`named`).
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    scope: ClassVar[str] = "row"
+    bound: ClassVar[str | None] = None
+    named: ClassVar[tuple[str, ...]] = ()
     id: Annotated[str, Field(min_length=1)]
     owner: Annotated[str, Field(min_length=1)]
     reason: Annotated[str, Field(min_length=1)]
     is_hard: bool = True
     yields: int = 0
-    valid_from: pd.Timestamp | None = None
-    valid_to: pd.Timestamp | None = None
+    valid_from: Moment = None
+    valid_to: Moment = None
     on_missing: Literal["block", "allow"] = "block"
     status: Literal["live", "shadow"] = "live"
     policies: list[str] | None = None
     is_for_sale: bool | None = None
-    model_config["arbitrary_types_allowed"] = True
-
-    @model_validator(mode="before")
-    @classmethod
-    def _times(cls, raw: Any) -> Any:
-        if not isinstance(raw, dict):
-            return raw
-        return {key: _time(key, value) if key in ("valid_from", "valid_to") else value for key, value in raw.items()}
-
-    @property
-    def scope(self) -> str:
-        """What the rule is held against: row, slate, customer or all."""
-        return "row"
 
     @property
     def limit(self) -> float | None:
         """Threshold, where it has one."""
-        return None
+        return None if self.bound is None else float(getattr(self, self.bound))
 
     @property
     def window(self) -> str | None:
@@ -70,8 +101,9 @@ class _Rule(BaseModel):
     @property
     def needs(self) -> list[str]:
         """Fields without which it cannot be held."""
-        asked = [getattr(self, name, None) for name in ("when", "keep")]
-        return list(dict.fromkeys(field for condition in asked for field in fields(condition)))
+        named = [name for key in self.named if (name := getattr(self, key))]
+        asked = [field for key in ("when", "keep") for field in fields(getattr(self, key, None))]
+        return list(dict.fromkeys([*named, *asked]))
 
     @property
     def sold(self) -> bool:
@@ -96,6 +128,7 @@ class Stock(_Rule):
         placements_per_unit: slots that one unit bears, since few slots sell; missing means that stock is not shared.
     """
 
+    bound, named = "min", ("field",)
     kind: Literal["stock"]
     field: str = "stock_on_hand"
     min: float = 1.0
@@ -105,18 +138,11 @@ class Stock(_Rule):
     def scope(self) -> str:
         return "row" if self.placements_per_unit is None else "all"
 
-    @property
-    def limit(self) -> float | None:
-        return self.min
-
-    @property
-    def needs(self) -> list[str]:
-        return [self.field]
-
 
 class Budget(_Rule):
     """Spend at most `max`: each member costs `times` x `cost` for each expected response or each placement."""
 
+    scope, bound, named = "all", "max", ("cost",)
     kind: Literal["budget"]
     cost: str | None = None
     times: float = 1.0
@@ -124,22 +150,11 @@ class Budget(_Rule):
     per: Literal["response", "placement"] = "response"
     when: Condition | None = None
 
-    @property
-    def scope(self) -> str:
-        return "all"
-
-    @property
-    def limit(self) -> float | None:
-        return self.max
-
-    @property
-    def needs(self) -> list[str]:
-        return list(dict.fromkeys([*([self.cost] if self.cost else []), *fields(self.when)]))
-
 
 class MarginFloor(_Rule):
     """Keep the margin rate at `min` or above: of each pair, or of all expected sales together (`over: all`)."""
 
+    bound = "min"
     kind: Literal["margin_floor"]
     min: float
     over: Literal["pair", "all"] = "pair"
@@ -149,10 +164,6 @@ class MarginFloor(_Rule):
         return "row" if self.over == "pair" else "all"
 
     @property
-    def limit(self) -> float | None:
-        return self.min
-
-    @property
     def needs(self) -> list[str]:
         return ["margin_rate"]
 
@@ -160,6 +171,7 @@ class MarginFloor(_Rule):
 class MinExposure(_Rule):
     """Give members at least a share of what is shown, of all slots, or so many placements."""
 
+    scope = "all"
     kind: Literal["min_exposure"]
     when: Condition
     share: Annotated[float, Field(gt=0, le=1)] | None = None
@@ -173,10 +185,6 @@ class MinExposure(_Rule):
         return self
 
     @property
-    def scope(self) -> str:
-        return "all"
-
-    @property
     def limit(self) -> float | None:
         return self.share if self.share is not None else self.placements
 
@@ -184,56 +192,67 @@ class MinExposure(_Rule):
 class FrequencyCap(_Rule):
     """Show a pair only while its `counter` (such as `n_seen_7d`) is below `max`."""
 
+    bound, named = "max", ("counter",)
     kind: Literal["frequency_cap"]
     counter: str
     max: Annotated[float, Field(ge=1)]
     when: Condition | None = None
 
     @property
-    def limit(self) -> float | None:
-        return self.max
-
-    @property
     def window(self) -> str | None:
         tail = self.counter.rsplit("_", 1)[-1]
         return f"{tail[:-1]} days" if tail.endswith("d") and tail[:-1].isdigit() else None
-
-    @property
-    def needs(self) -> list[str]:
-        return list(dict.fromkeys([self.counter, *fields(self.when)]))
 
 
 class Suppression(_Rule):
     """Contact policy: show nothing to customers who do not satisfy `keep`."""
 
+    scope = "customer"
     kind: Literal["suppression"]
     keep: Condition
     when: Condition | None = None
 
+
+class QuietHours(_Rule):
+    """Contact policy: send nothing by `channels` between `start` and `end` of the customer's own clock.
+
+    The clock is read at the moment when the slates reach customers. Nobody is disturbed whose time zone is not known
+    (`on_missing: block`), also where the source has no such column at all.
+
+    Attributes:
+        start, end: times of day, such as "21:00" and "08:00"; at `end` itself all may be sent again.
+        channels: where it is quiet; slates that go elsewhere are no concern of the rule.
+        field: column of customers that tells where their clock stands.
+        zones: time zone of each value of `field`; without it the values are time zones themselves (Europe/Berlin).
+    """
+
+    scope, named = "customer", ("field",)
+    kind: Literal["quiet_hours"]
+    start: Clock
+    end: Clock
+    channels: Annotated[list[str], Field(min_length=1)] = ["push"]
+    field: str = "timezone"
+    zones: dict[str, Zone] = {}
+
+    @model_validator(mode="after")
+    def _some(self) -> QuietHours:
+        if self.start == self.end:
+            raise ValueError(f"'start' and 'end' are both {self.start}; a rule that is never or always quiet is none")
+        return self
+
     @property
-    def scope(self) -> str:
-        return "customer"
+    def window(self) -> str | None:
+        return f"{self.start} to {self.end}"
 
 
 class SlateQuota(_Rule):
     """At most `max` items of one value of `field` in a slate."""
 
+    scope, bound, named = "slate", "max", ("field",)
     kind: Literal["slate_quota"]
     field: str
     max: Annotated[int, Field(ge=1)]
     when: Condition | None = None
-
-    @property
-    def scope(self) -> str:
-        return "slate"
-
-    @property
-    def limit(self) -> float | None:
-        return float(self.max)
-
-    @property
-    def needs(self) -> list[str]:
-        return list(dict.fromkeys([self.field, *fields(self.when)]))
 
 
 class Diversity(_Rule):
@@ -244,6 +263,7 @@ class Diversity(_Rule):
     similar item placed above it; the formulas of the others are in `controls`.
     """
 
+    scope = "slate"
     kind: Literal["diversity"]
     is_hard: bool = False
     method: Literal["mmr", "max_similar", "novelty", "repetition"] = "mmr"
@@ -258,10 +278,6 @@ class Diversity(_Rule):
         return self
 
     @property
-    def scope(self) -> str:
-        return "slate"
-
-    @property
     def limit(self) -> float | None:
         return float(self.max) if self.method == "max_similar" else self.weight
 
@@ -273,33 +289,23 @@ class Diversity(_Rule):
 class Boost(_Rule):
     """Multiply the priority of pairs for which `when` holds; of several boosts the largest counts."""
 
+    bound = "times"
     kind: Literal["boost"]
     is_hard: bool = False
     on_missing: Literal["block", "allow"] = "allow"
     when: Condition
     times: Annotated[float, Field(ge=0.1, le=10)]
 
-    @property
-    def limit(self) -> float | None:
-        return self.times
-
 
 class Pin(_Rule):
     """Put an item into a slot of every customer for whom `when` holds; a pin never resurrects a filtered item."""
 
+    scope, bound = "slate", "position"
     kind: Literal["pin"]
     is_hard: bool = False
     item_id: Scalar
     position: Annotated[int, Field(ge=1)] = 1
     when: Condition | None = None
-
-    @property
-    def scope(self) -> str:
-        return "slate"
-
-    @property
-    def limit(self) -> float | None:
-        return float(self.position)
 
 
 class Block(_Rule):
@@ -317,16 +323,6 @@ class Block(_Rule):
 
 
 Rule = Annotated[
-    Filter | Stock | Budget | MarginFloor | MinExposure | FrequencyCap | Suppression | SlateQuota | Diversity | Boost
-    | Pin | Block, Field(discriminator="kind")]
+    Filter | Stock | Budget | MarginFloor | MinExposure | FrequencyCap | Suppression | QuietHours | SlateQuota | Diversity
+    | Boost | Pin | Block, Field(discriminator="kind")]
 ADAPTER: TypeAdapter = TypeAdapter(Rule)
-
-
-def _time(key: str, value: Any) -> pd.Timestamp | None:
-    if value is None:
-        return None
-    try:
-        moment = pd.Timestamp(value)
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{key} == {value!r}, must be a date or time") from error
-    return moment.tz_localize("UTC") if moment.tzinfo is None else moment.tz_convert("UTC")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 
+from reclib.rules import fields as fields_of
 from reclib.rules import filters
-from reclib.rules import pairs as fields_of
 from reclib.rules.kinds import Boost, Budget, MinExposure, Pin, Rule, SlateQuota, Stock
 from reclib.rules.pairs import World
 from reclib.rules.plan import Case
@@ -16,6 +17,7 @@ from reclib.rules.register import RuleError
 from reclib.rules.shared import members
 
 COLUMNS = ["rule_id", "fault", "weight"]
+Finding = tuple[str, str, str]
 
 
 def require(rules: list[Rule], world: World) -> list[Rule]:
@@ -48,7 +50,11 @@ def contradictions(rules: list[Rule], case: Case) -> pd.DataFrame:
     Returns:
         One row a finding: rule_id, fault (a sentence), weight (`contradiction`, `expired`, `redundant` or `idle`).
     """
-    found = [*_expired(rules, case), *_floors(case), *_pins(case), *_boosts(case), *_redundant(case), *_quotas(case)]
+    live = [rule for rule in case.rules if rule.status == "live"]
+    refused = np.logical_or.reduce([np.zeros(len(case.pairs), dtype=bool),
+                                    *(case.refused[rule.id] for rule in live if rule.id in case.refused)])
+    found = [*_expired(rules, case), *_total(case, live), *_floors(case, live, refused), *_pins(case, live, refused),
+             *_boosts(case, live, refused), *_redundant(case, live), *_quotas(case, live)]
     return pd.DataFrame(found, columns=COLUMNS)
 
 
@@ -58,96 +64,106 @@ def _is_of_customers(name: str, world: World) -> bool:
     return fields_of.level(world, name)[1] == "customer"
 
 
-def _expired(rules: list[Rule], case: Case) -> list[dict]:
-    out = [{"rule_id": rule.id, "fault": f"valid_to {rule.valid_to:%Y-%m-%d} is not after valid_from {rule.valid_from:%Y-%m-%d}: "
-            "it is never in force", "weight": "contradiction"} for rule in rules
-           if rule.valid_from is not None and rule.valid_to is not None and rule.valid_to <= rule.valid_from]
-    named = {row["rule_id"] for row in out}
-    return out + [{"rule_id": rule.id, "fault": f"expired on {rule.valid_to:%Y-%m-%d}; delete it or renew it", "weight": "expired"}
-                  for rule in rules if rule.valid_to is not None and rule.valid_to <= case.world.as_of and rule.id not in named]
+def _meet(rule: Rule, other: Rule) -> bool:
+    """Whether some policy is held to both."""
+    return rule.policies is None or other.policies is None or bool(set(rule.policies) & set(other.policies))
 
 
-def _floors(case: Case) -> list[dict]:
-    floors = [rule for rule in case.rules if isinstance(rule, MinExposure) and rule.share and rule.status == "live"]
-    found = []
-    marks = [members(case.world, rule.when) for rule in floors]
-    apart = [place for place, mark in enumerate(marks)
-             if not any((mark & other).any() for number, other in enumerate(marks) if number != place)]
-    total = sum(floors[place].share for place in apart)
-    if total > 1 + 1e-9:
-        names = ", ".join(floors[place].id for place in apart)
-        found.append({"rule_id": floors[apart[0]].id, "weight": "contradiction",
-                      "fault": f"the floors of {names} concern different items and add up to {total:.2f} of all shown, more than one"})
-    for rule, mark in zip(floors, marks):
-        if not mark.any():
-            found.append({"rule_id": rule.id, "weight": "contradiction",
-                          "fault": f"asks for a share of {rule.share:g}, but no item is a member"})
-    return found
+def _covers(rule: Rule, other: Rule) -> bool:
+    """Whether every policy that is held to the first is held to the other too."""
+    return other.policies is None or rule.policies is not None and set(rule.policies) <= set(other.policies)
 
 
-def _pins(case: Case) -> list[dict]:
-    found, slots = [], {}
-    for rule in case.rules:
-        if not isinstance(rule, Pin) or rule.status != "live":
+def _expired(rules: list[Rule], case: Case) -> Iterator[Finding]:
+    for rule in rules:
+        if rule.valid_to is None:
             continue
+        if rule.valid_from is not None and rule.valid_to <= rule.valid_from:
+            yield (rule.id, f"valid_to {rule.valid_to:%Y-%m-%d} is not after valid_from {rule.valid_from:%Y-%m-%d}: it is never in force",
+                   "contradiction")
+        elif rule.valid_to <= case.world.as_of:
+            yield rule.id, f"expired on {rule.valid_to:%Y-%m-%d}; delete it or renew it", "expired"
+
+
+def _total(case: Case, live: list[Rule]) -> Iterator[Finding]:
+    """Row rules that leave nothing at all, such as a margin floor above the best margin."""
+    for rule in live:
+        if len(case.pairs) and rule.id in case.refused and case.refused[rule.id].all():
+            yield rule.id, f"refuses every pair ({filters.detail(rule, case.pairs.take(np.arange(1))).iloc[0]})", "contradiction"
+
+
+def _floors(case: Case, live: list[Rule], refused: np.ndarray) -> Iterator[Finding]:
+    floors = [rule for rule in live if isinstance(rule, MinExposure)]
+    marks = {rule.id: members(case.world, rule.when) for rule in floors}
+    apart: list[MinExposure] = []
+    for rule in sorted(floors, key=lambda rule: -(rule.share or 0)):
+        if rule.share and all(_meet(rule, other) and not (marks[rule.id] & marks[other.id]).any() for other in apart):
+            apart.append(rule)
+    total = sum(rule.share for rule in apart)
+    if total > 1 + 1e-9:
+        names = ", ".join(rule.id for rule in apart)
+        yield (apart[0].id, f"the floors of {names} concern different items and add up to {total:.2f} of all shown, more than one",
+               "contradiction")
+    for rule in floors:
+        asked = f"asks for {f'a share of {rule.share:g}' if rule.share else f'{rule.placements:g} placements'}"
+        if not marks[rule.id].any():
+            yield rule.id, f"{asked}, but no item is a member", "contradiction"
+        elif not (marks[rule.id][case.pairs.item] & ~refused).any():
+            yield rule.id, f"{asked}, but no customer may see any of its members", "contradiction"
+
+
+def _pins(case: Case, live: list[Rule], refused: np.ndarray) -> Iterator[Finding]:
+    pins = [rule for rule in live if isinstance(rule, Pin)]
+    for place, rule in enumerate(pins):
         mark = case.pins[rule.id]
-        open_ = mark.copy()
-        names = []
-        for other, refused in case.refused.items():
-            if next(own for own in case.rules if own.id == other).status == "live":
-                names += [other] if (refused & mark).any() and (refused & mark).sum() == mark.sum() else []
-                open_ &= ~refused
         if not mark.any():
-            found.append({"rule_id": rule.id, "weight": "contradiction",
-                          "fault": f"pins item {rule.item_id!r}, which is not in the catalogue or concerns no customer"})
-        elif not open_.any():
+            yield rule.id, f"pins item {rule.item_id!r}, which is not in the catalogue or concerns no customer", "contradiction"
+        elif not (mark & ~refused).any():
+            names = [other.id for other in live if other.id in case.refused and not (mark & ~case.refused[other.id]).any()]
             by = f"{', '.join(names)} refuse" if names else "the filters together refuse"
-            found.append({"rule_id": rule.id, "weight": "contradiction",
-                          "fault": f"pins item {rule.item_id!r}, which no customer may see: {by} it for all of them"})
-        for other, (slot, seen) in slots.items():
-            if slot == rule.position and (seen & _customers(case, mark)).any():
-                found.append({"rule_id": rule.id, "weight": "contradiction",
-                              "fault": f"wants slot {slot}, which {other} has for the same customers"})
-        slots[rule.id] = rule.position, _customers(case, mark)
-    return found
+            yield rule.id, f"pins item {rule.item_id!r}, which no customer may see: {by} it for all of them", "contradiction"
+        for other in pins[:place]:
+            if other.position == rule.position and _meet(rule, other) and np.intersect1d(
+                    case.pairs.customer[mark], case.pairs.customer[case.pins[other.id]]).size:
+                yield rule.id, f"wants slot {rule.position}, which {other.id} has for the same customers", "contradiction"
 
 
-def _customers(case: Case, mark: np.ndarray) -> np.ndarray:
-    return np.bincount(case.pairs.customer[mark], minlength=len(case.world.customers)) > 0
+def _boosts(case: Case, live: list[Rule], refused: np.ndarray) -> Iterator[Finding]:
+    """Boosts that lift and bury nothing: no pair, none that may be shown, or none that a stronger one does not."""
+    boosts = [rule for rule in live if isinstance(rule, Boost) and rule.times != 1]
+    for rule in boosts:
+        mine = case.levers[rule.id] != 1
+        stronger = [other.id for other in boosts if other.id != rule.id and _covers(rule, other)
+                    and (other.times > rule.times > 1 or other.times < rule.times < 1)]
+        left = mine & ~refused
+        if not mine.any():
+            yield rule.id, "boosts no pair: its condition holds for none", "idle"
+        elif not left.any():
+            yield rule.id, "boosts only pairs that filters refuse", "idle"
+        elif name := next((name for name in stronger if not (left & (case.levers[name] == 1)).any()), None):
+            yield rule.id, f"boosts only pairs that {name} boosts more", "redundant"
 
 
-def _boosts(case: Case) -> list[dict]:
-    refused = _refused_by_any(case)
-    return [{"rule_id": rule.id, "fault": "boosts only pairs that filters refuse", "weight": "idle"} for rule in case.rules
-            if isinstance(rule, Boost) and (case.levers[rule.id] != 1).any() and not ((case.levers[rule.id] != 1) & ~refused).any()]
-
-
-def _refused_by_any(case: Case) -> np.ndarray:
-    live = {rule.id for rule in case.rules if rule.status == "live"}
-    own = (mark for name, mark in case.refused.items() if name in live)
-    return np.logical_or.reduce([np.zeros(len(case.pairs), dtype=bool), *own])
-
-
-def _redundant(case: Case) -> list[dict]:
-    """Row rules all of whose refusals another live row rule makes too; of two equal ones the later is named."""
-    live = [rule for rule in case.rules if filters.is_row_rule(rule) and rule.status == "live" and case.refused[rule.id].any()]
-    found = []
-    for place, rule in enumerate(live):
-        for number, other in enumerate(live):
-            if place == number or other.policies is not None and other.policies != rule.policies:
-                continue
-            mine, theirs = case.refused[rule.id], case.refused[other.id]
-            if not (mine & ~theirs).any() and ((theirs & ~mine).any() or number < place):
-                found.append({"rule_id": rule.id, "weight": "redundant", "fault": f"refuses only what {other.id} refuses anyway"})
+def _redundant(case: Case, live: list[Rule]) -> Iterator[Finding]:
+    """Row rules all of whose refusals another makes too; of two equal ones the later is named."""
+    acting = [rule for rule in live if rule.id in case.refused and case.refused[rule.id].any()]
+    for place, rule in enumerate(acting):
+        mine = case.refused[rule.id]
+        for number, other in enumerate(acting):
+            theirs = case.refused[other.id]
+            if number != place and _covers(rule, other) and not (mine & ~theirs).any() and (
+                    number < place or (theirs & ~mine).any() or not _covers(other, rule)):
+                yield rule.id, f"refuses only what {other.id} refuses anyway", "redundant"
                 break
-    return found
 
 
-def _quotas(case: Case) -> list[dict]:
+def _quotas(case: Case, live: list[Rule]) -> Iterator[Finding]:
     """Quotas that no slate can reach, or that a tighter one over the same items implies."""
-    live = [rule for rule in case.rules if isinstance(rule, SlateQuota) and rule.status == "live"]
-    found = [{"rule_id": rule.id, "weight": "idle", "fault": f"allows {rule.max} of a {rule.field}, but a slate has {case.k} slots"}
-             for rule in live if rule.max >= case.k]
-    return found + [{"rule_id": rule.id, "weight": "redundant", "fault": f"is implied by {other.id}, which allows {other.max}"}
-                    for rule in live for other in live if other.id != rule.id and other.field == rule.field and other.max < rule.max
-                    and other.when in (None, rule.when) and other.policies in (None, rule.policies)]
+    quotas = [rule for rule in live if isinstance(rule, SlateQuota)]
+    for rule in quotas:
+        if rule.max >= case.k:
+            yield rule.id, f"allows {rule.max} of a {rule.field}, but a slate has {case.k} slots", "idle"
+    for rule in quotas:
+        for other in quotas:
+            if other.field == rule.field and other.max < rule.max and other.when in (None, rule.when) and _covers(rule, other):
+                yield rule.id, f"is implied by {other.id}, which allows {other.max}", "redundant"

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 
 from reclib.rules import filters
-from reclib.rules.kinds import Boost, Diversity, Pin
+from reclib.rules.fields import n_distinct
+from reclib.rules.kinds import Boost, Diversity, Pin, Rule
 from reclib.rules.plan import Case, Plan
 
 STATE_WORDS = {
     "capped": "no room beside the items above it", "lost_to_allocation": "worth less than the limit that it would use",
 }
+_CONTROLS = {"novelty": "well known", "repetition": "seen this week"}
 _COLUMNS = ["policy", "customer_id", "item_id", "rule_id", "outcome", "detail"]
 
 
@@ -58,14 +62,13 @@ def reasons(case: Case, plan: Plan) -> pd.DataFrame:
     live = case.live(plan.policy)
     refused = [case.refused[rule.id] & plan.is_ranked for rule in live if rule.id in case.refused]
     count = np.sum(refused, axis=0) if refused else np.zeros(len(case.pairs), dtype=int)
-    place = {rule.id: number for number, rule in enumerate(case.rules)}
-    rows = []
+    place, rows = case.number, []
     for rule in live:
         mine = case.refused.get(rule.id, np.zeros(len(case.pairs), dtype=bool)) & plan.is_ranked
         first, held = plan.first == place[rule.id], plan.blame == place[rule.id]
         rows.append({"rule_id": rule.id, "kind": rule.kind, "owner": rule.owner, "reason": rule.reason,
                      "n_first": int(first.sum()), "n_refused": int(mine.sum()), "n_alone": int((mine & (count == 1)).sum()),
-                     "n_held_back": int(held.sum()), "n_customers": len(np.unique(case.pairs.customer[first | held]))})
+                     "n_held_back": int(held.sum()), "n_customers": n_distinct(case.pairs.customer[first | held])})
     columns = ["rule_id", "kind", "owner", "reason", "n_first", "n_refused", "n_alone", "n_held_back", "n_customers"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -89,46 +92,39 @@ def _decided(case: Case, plan: Plan) -> pd.DataFrame:
 
 def _outcomes(case: Case, plan: Plan) -> list[pd.DataFrame]:
     parts = []
-    for place, rule in enumerate(case.rules):
-        if rule not in case.live(plan.policy):
-            continue
-        if rule.id in case.refused:
-            hit = case.refused[rule.id] & plan.is_ranked
-            parts.append(_part(case, plan, rule.id, hit & (plan.first >= 0), "filtered", lambda rows: _met(case, rule, rows)))
-            parts.append(_part(case, plan, rule.id, hit & plan.yielded, "penalised",
-                               lambda rows: "yielded: nothing else could be shown"))
-        if isinstance(rule, Boost):
-            times = case.levers[rule.id]
-            is_up = plan.is_ranked & (plan.first < 0) & (times > 1)
-            is_down = plan.is_ranked & (plan.first < 0) & (times < 1)
-            parts.append(_part(case, plan, rule.id, is_up, "boosted", lambda rows: f"priority x {rule.times:g}"))
-            parts.append(_part(case, plan, rule.id, is_down, "penalised", lambda rows: f"priority x {rule.times:g}"))
-        if isinstance(rule, Pin):
-            parts.append(_part(case, plan, rule.id, case.pins[rule.id] & plan.is_pinned, "pinned",
-                               lambda rows: f"asked for slot {rule.position}"))
-        held = (plan.blame == place) & (plan.position == 0)
-        parts.append(_part(case, plan, rule.id, held, "not_allocated", lambda rows: _why_held(plan, rule, rows)))
-    return [part for part in parts if len(part)]
+    for rule in case.live(plan.policy):
+        for outcome, hit, said in _effects(case, plan, rule):
+            rows = np.flatnonzero(hit)
+            if len(rows):
+                parts.append(_part(case, plan, rule, rows, outcome, said))
+    return parts
 
 
-def _part(case: Case, plan: Plan, rule_id: str, hit: np.ndarray, outcome: str, detail) -> pd.DataFrame:
-    rows = np.flatnonzero(hit)
-    if not len(rows):
-        return pd.DataFrame()
-    said_of = detail(rows)
-    text = pd.Series(said_of, index=range(len(rows)), dtype="str") if isinstance(said_of, str) else said_of
-    constant = {"policy": plan.policy, "rule_id": rule_id, "outcome": outcome}
-    return pd.DataFrame({**_ids(case, rows), "detail": text,
-                         **{name: pd.Series(value, index=range(len(rows)), dtype="str") for name, value in constant.items()}})
+def _effects(case: Case, plan: Plan, rule: Rule) -> Iterator[tuple[str, np.ndarray, str | None]]:
+    """What a rule did: the outcome, the pairs, and its words where they are the same for all of them."""
+    is_open = plan.is_ranked & (plan.first < 0)
+    if rule.id in case.refused:
+        hit = case.refused[rule.id] & plan.is_ranked
+        yield "filtered", hit & (plan.first >= 0), None
+        yield "penalised", hit & plan.yielded, "yielded: nothing else could be shown"
+    if isinstance(rule, Boost):
+        yield "boosted", is_open & (case.levers[rule.id] > 1), f"priority x {rule.times:g}"
+        yield "penalised", is_open & (case.levers[rule.id] < 1), f"priority x {rule.times:g}"
+    if isinstance(rule, Pin):
+        yield "pinned", case.pins[rule.id] & plan.is_pinned, f"asked for slot {rule.position}"
+    yield ("not_allocated", (plan.blame == case.number[rule.id]) & (plan.position == 0),
+           _CONTROLS.get(rule.method, "like an item above it") if isinstance(rule, Diversity) else None)
 
 
-def _met(case: Case, rule, rows: np.ndarray) -> pd.Series:
-    return filters.detail(rule, case.pairs.take(rows))
+def _part(case: Case, plan: Plan, rule: Rule, rows: np.ndarray, outcome: str, said: str | None) -> pd.DataFrame:
+    def same(word: str) -> pd.Series:
+        return pd.Series(word, index=range(len(rows)), dtype="str")
 
-
-def _why_held(plan: Plan, rule, rows: np.ndarray) -> pd.Series | str:
-    if isinstance(rule, Diversity):
-        return {"novelty": "well known", "repetition": "seen this week"}.get(rule.method, "like an item above it")
-    word = plan.state[rows]
-    return pd.Series(word).map(STATE_WORDS).astype("str").reset_index(drop=True)
-
+    if said is not None:
+        text = same(said)
+    elif outcome == "filtered":
+        text = filters.detail(rule, case.pairs.take(rows))
+    else:
+        text = pd.Series(plan.state[rows]).map(STATE_WORDS).astype("str")
+    return pd.DataFrame({**_ids(case, rows), "detail": text, "policy": same(plan.policy), "rule_id": same(rule.id),
+                         "outcome": same(outcome)})

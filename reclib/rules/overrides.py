@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
 from reclib.rules.conditions import Test
-from reclib.rules.decide import allocate, draft_of
+from reclib.rules.decide import aligned, allocate, draft_of
 from reclib.rules.kinds import Block, Pin, Rule
 from reclib.rules.plan import Case, Plan
 from reclib.rules.register import RuleError, in_order
@@ -55,12 +57,13 @@ def costs(ranked: pd.DataFrame, case: Case, plan: Plan, overrides: pd.DataFrame 
     if overrides is None:
         return pd.DataFrame(columns=columns)
     mine = overrides[overrides["override_id"].astype("str").isin(known)].sort_values("override_id", ignore_index=True)
-    own = ranked[ranked["policy"] == plan.policy]
+    as_ranked = aligned(ranked[(ranked["policy"] == plan.policy).to_numpy()], case)
     worth = float(plan.priority[plan.position > 0].sum())
     rows = []
     for row in mine.to_dict("records"):
-        draft = draft_of(own, case, plan.policy, without=str(row["override_id"]))
-        found = allocate(draft.problem, seed=seed)
+        others = [rule for rule in case.rules if rule.id != str(row["override_id"])]
+        draft = draft_of(as_ranked, replace(case, rules=others), plan.policy)
+        found = allocate(draft.problem, seed=seed, start=plan)
         without = float(draft.priority[draft.problem.of_pairs(found.position) > 0].sum())
         rows.append({name: row[name] for name in columns[:6]} | {
             "n_pairs": _touched(case, plan, str(row["override_id"])), "opportunity_cost": round(without - worth, 4)})

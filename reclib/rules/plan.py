@@ -39,7 +39,12 @@ class Case:
     @property
     def key(self) -> np.ndarray:
         """One sorted number a pair."""
-        return self.pairs.customer.astype("int64") * len(self.world.items) + self.pairs.item
+        return self.pairs.key
+
+    @property
+    def number(self) -> dict[str, int]:
+        """The number of each rule, in order of precedence."""
+        return {rule.id: place for place, rule in enumerate(self.rules)}
 
     def live(self, policy: str) -> list[Rule]:
         """Rules that are enforced for a policy."""

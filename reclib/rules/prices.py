@@ -22,12 +22,13 @@ from reclib.allocation.pricing import PriceList
 from reclib.allocation.pricing import price_rules as price_variants
 from reclib.allocation.problem import Problem
 from reclib.rules import controls
-from reclib.rules.decide import aligned, allocate, draft_of, settle
+from reclib.rules.decide import aligned, allocate, draft_of, placed
 from reclib.rules.kinds import Boost, Pin, Rule, SlateQuota, Stock
 from reclib.rules.outcomes import reasons, slates
 from reclib.rules.pairs import Pairs
 from reclib.rules.plan import Case, Plan, sample
 from reclib.rules.shared import quota_of
+from reclib.rules.slates import laid_out
 
 ALL_LIFTED = "all rules lifted"
 
@@ -49,23 +50,28 @@ class Priced:
     n_customers: int
 
 
-def price_rules(ranked: pd.DataFrame, case: Case, policy: str, *, n_sample: int = 2000, seed: int = 0) -> Priced:
+def price_rules(ranked: pd.DataFrame, case: Case, plan: Plan, *, n_sample: int = 2000, seed: int = 0) -> Priced:
     """Price every live rule of a policy by lifting it alone, and by holding it alone.
+
+    Every search starts from the prices of the plan. A rule that nothing is weighed by costs exactly nothing.
 
     Args:
         ranked: the `ranked` table.
         case: made by `decide.prepare`.
-        policy: whose rules.
+        plan: of the policy whose rules are priced.
         n_sample: customers of the common sample; limits are scaled by its share.
         seed: random seed of the sample.
     """
-    bench = _bench(ranked, case, policy, n_sample, seed)
+    bench = _bench(ranked, case, plan, n_sample, seed)
     levers = [rule for rule in bench.live if _is_lever(rule)]
     plain = [rule for rule in bench.live if not _is_lever(rule)]
-    lifted = price_variants(bench.problem(bench.live), {rule.id: bench.problem(bench.without(rule)) for rule in plain}
-                            | {ALL_LIFTED: bench.problem(levers)}, seed=seed)
-    alone = price_variants(bench.problem(levers), {rule.id: bench.problem([*levers, rule]) for rule in plain}, seed=seed)
-    table = _priced_plain(lifted, alone, bench.grown)
+    lifted = price_variants(
+        bench.problem(bench.live), {rule.id: bench.problem(bench.without(rule)) for rule in plain if rule.id in bench.felt}
+        | {ALL_LIFTED: bench.problem(levers)}, seed=seed, start=plan.found)
+    alone = price_variants(
+        bench.problem(levers), {rule.id: bench.problem([*levers, rule]) for rule in plain
+                                if rule.id in bench.felt or rule.id not in case.refused}, seed=seed)
+    table = _priced_plain([rule.id for rule in plain], lifted, alone, bench.grown)
     bent = _priced_levers(bench, levers)
     table = pd.concat([table, bent], ignore_index=True) if len(bent) else table
     total = bench.grown * float(lifted.table.set_index("variant").at[ALL_LIFTED, "change"])
@@ -78,17 +84,18 @@ class _Bench:
     """A sample of customers on which rules are put on and off."""
 
     case: Case
+    plan: Plan
     columns: dict[str, np.ndarray]
     rows: np.ndarray
-    policy: str
     live: list[Rule]
+    felt: set[str]
     grown: float
 
     def without(self, rule: Rule) -> list[Rule]:
         return [other for other in self.live if other.id != rule.id]
 
     def draft(self, rules: list[Rule]) -> Plan:
-        return draft_of(pd.DataFrame(), replace(self.case, rules=rules), self.policy, columns=self.columns)
+        return draft_of(self.columns, replace(self.case, rules=rules), self.plan.policy)
 
     def problem(self, rules: list[Rule]) -> Problem:
         return self.draft(rules).problem.of_customers(self.rows)
@@ -96,29 +103,38 @@ class _Bench:
     def worth(self, rules: list[Rule]) -> tuple[float, float]:
         """What the slates found are worth by the priority as ranked, and how far they may be from the best."""
         draft = self.draft(rules)
-        found = allocate(draft.problem.of_customers(self.rows))
-        table = np.zeros(draft.problem.item.shape)
-        table[draft.problem.pair_row, draft.problem.pair_column] = draft.priority
-        return float(np.round(table[self.rows][found.position > 0], 6).sum()), found.bound - found.value
+        found = allocate(draft.problem.of_customers(self.rows), start=self.plan)
+        priority = laid_out(draft.problem, draft.priority)[self.rows]
+        return float(np.round(priority[found.position > 0], 6).sum()), found.bound - found.value
 
 
-def _bench(ranked: pd.DataFrame, case: Case, policy: str, n_sample: int, seed: int) -> _Bench:
+def _bench(ranked: pd.DataFrame, case: Case, plan: Plan, n_sample: int, seed: int) -> _Bench:
     part, rows = _sample(case, n_sample, seed)
-    own = ranked[(ranked["policy"] == policy)
-                 & ranked["customer_id"].isin(case.world.customers["customer_id"].to_numpy()[rows])]
-    return _Bench(part, aligned(own, part), rows, policy, part.live(policy), len(case.world.customers) / max(len(rows), 1))
+    own = ranked[((ranked["policy"] == plan.policy)
+                 & ranked["customer_id"].isin(case.world.customers["customer_id"].to_numpy()[rows])).to_numpy()]
+    live = part.live(plan.policy)
+    felt = {rule.id for rule in live if _is_felt(case, plan, rule)}
+    return _Bench(part, plan, aligned(own, part), rows, live, felt, len(case.world.customers) / max(len(rows), 1))
 
 
 def _is_lever(rule: Rule) -> bool:
     return isinstance(rule, (Boost, Pin)) or controls.takes(rule)
 
 
-def _priced_plain(lifted: PriceList, alone: PriceList, grown: float) -> pd.DataFrame:
-    gain, cost = lifted.table.set_index("variant").drop(index=ALL_LIFTED), alone.table.set_index("variant")
-    made = pd.DataFrame({
-        "rule_id": gain.index.astype("str"), "drop_one_value": (grown * gain["change"]).to_numpy(),
-        "first_in_value": (-grown * cost["change"]).to_numpy(), "resolution": (grown * gain["resolution"]).to_numpy()})
-    return _rounded(made)
+def _is_felt(case: Case, plan: Plan, rule: Rule) -> bool:
+    """Whether the plan weighs anything by a rule, so that lifting it could change a slate."""
+    if rule.id in case.refused:
+        return bool((case.refused[rule.id] & plan.is_ranked).any())
+    if isinstance(rule, Boost):
+        return bool((case.levers[rule.id] != 1)[plan.is_ranked & (plan.first < 0)].any())
+    return plan.found.method == "exact" or plan.found.row_prices.get(rule.id, 1.0) > 0
+
+
+def _priced_plain(ids: list[str], lifted: PriceList, alone: PriceList, grown: float) -> pd.DataFrame:
+    gain, cost = (prices.table.set_index("variant")[["change", "resolution"]].reindex(ids).fillna(0.0) for prices in (lifted, alone))
+    return _rounded(pd.DataFrame({
+        "rule_id": pd.Series(ids, dtype="str"), "drop_one_value": (grown * gain["change"]).to_numpy(),
+        "first_in_value": (-grown * cost["change"]).to_numpy(), "resolution": (grown * gain["resolution"]).to_numpy()}))
 
 
 def _priced_levers(bench: _Bench, levers: list[Rule]) -> pd.DataFrame:
@@ -127,6 +143,9 @@ def _priced_levers(bench: _Bench, levers: list[Rule]) -> pd.DataFrame:
     base, none = bench.worth(bench.live), bench.worth([])
     rows = []
     for rule in levers:
+        if rule.id not in bench.felt:
+            rows.append({"rule_id": rule.id} | dict.fromkeys(("drop_one_value", "first_in_value", "resolution"), 0.0))
+            continue
         without, alone = bench.worth(bench.without(rule)), bench.worth([rule])
         rows.append({"rule_id": rule.id, "drop_one_value": bench.grown * (without[0] - base[0]),
                      "first_in_value": bench.grown * (none[0] - alone[0]), "resolution": bench.grown * (without[1] + base[1])})
@@ -137,36 +156,31 @@ def _rounded(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(**{name: table[name].astype("float64").round(4) + 0.0 for name in table.columns[1:]})
 
 
-def lifted(ranked: pd.DataFrame, case: Case, plan: Plan, *, seed: int = 0) -> dict[str, pd.DataFrame]:
+def lifted(ranked: pd.DataFrame, case: Case, plan: Plan, *, n_least: int = 50, seed: int = 0) -> dict[str, pd.DataFrame]:
     """Slates of all customers with each live rule lifted alone, and with all lifted at once (`ALL_LIFTED`).
 
-    The search starts from the prices of the plan. Where lifting a rule changes nothing that the allocation weighs, the
-    slates are the plan's own.
+    The search starts from the prices of the plan. Where nothing is weighed by a rule, the slates are the plan's own. A
+    rule that alone keeps out some pairs, but fewer than `n_least`, is left out: what changed most would be the search's
+    own moves among slates of equal worth.
 
     Returns:
         rule_id -> slates, as `outcomes.slates` makes them.
     """
-    columns = aligned(ranked[ranked["policy"] == plan.policy], case)
-    live, made = case.live(plan.policy), {}
-    for name, rules in {rule.id: [other for other in live if other.id != rule.id] for rule in live}.items():
-        made[name] = _slates_under(case, plan, rules, columns, seed)
+    columns, own = aligned(ranked[(ranked["policy"] == plan.policy).to_numpy()], case), slates(case, plan)
+    live, alone = case.live(plan.policy), reasons(case, plan).set_index("rule_id")["n_alone"]
+    made = {}
+    for rule in live:
+        if not _is_felt(case, plan, rule):
+            made[rule.id] = own
+        elif rule.id not in case.refused or alone[rule.id] >= n_least:
+            made[rule.id] = _slates_under(case, plan, [other for other in live if other is not rule], columns, seed)
     return made | {ALL_LIFTED: _slates_under(case, plan, [], columns, seed)}
 
 
 def _slates_under(case: Case, plan: Plan, rules: list[Rule], columns: dict[str, np.ndarray], seed: int) -> pd.DataFrame:
     part = replace(case, rules=rules)
-    draft = draft_of(pd.DataFrame(), part, plan.policy, columns=columns)
-    if _is_idle(plan, draft.problem):
-        return slates(case, plan)
-    return slates(part, settle(part, draft, allocate(draft.problem, seed=seed, start=plan)))
-
-
-def _is_idle(plan: Plan, problem: Problem) -> bool:
-    """Whether a problem differs from the plan's in nothing but rows that have no price."""
-    before = plan.problem
-    gone = set(before.row_names) - set(problem.row_names)
-    return (np.array_equal(before.value, problem.value) and np.array_equal(before.stock, problem.stock)
-            and len(before.quotas) == len(problem.quotas) and not any(plan.found.row_prices[name] > 0 for name in gone))
+    draft = draft_of(columns, part, plan.policy)
+    return slates(part, placed(part, draft, allocate(draft.problem, seed=seed, start=plan)))
 
 
 def rule_prices(case: Case, plans: dict[str, Plan], *, priced: dict[str, Priced], unit: dict[str, str],

@@ -7,6 +7,7 @@ import pandas as pd
 
 from reclib.allocation import problem as allocation
 from reclib.rules.conditions import hold
+from reclib.rules.fields import level
 from reclib.rules.kinds import (
     Budget,
     Diversity,
@@ -16,7 +17,7 @@ from reclib.rules.kinds import (
     SlateQuota,
     Stock,
 )
-from reclib.rules.pairs import World, level
+from reclib.rules.pairs import World
 
 
 def members(world: World, condition: object, *, on_missing: str = "allow") -> np.ndarray:

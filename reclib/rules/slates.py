@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from reclib.allocation.problem import Problem
+
 EMPTY = -np.inf
 
 
@@ -39,6 +41,13 @@ def greedy(item: np.ndarray, score: np.ndarray, quotas: tuple, k: int) -> np.nda
         filled += takes
         slot[takes, order[takes, column]] = filled[takes]
     return slot
+
+
+def laid_out(problem: Problem, numbers: np.ndarray, empty: float = 0.0) -> np.ndarray:
+    """Numbers of pairs as a table of customers x candidates, as the problem has them."""
+    table = np.full(problem.item.shape, empty, dtype=np.result_type(numbers, empty))
+    table[problem.pair_row, problem.pair_column] = numbers
+    return table
 
 
 def mmr_penalty(item: np.ndarray, score: np.ndarray, features: np.ndarray, *, weight: float, depth: int) -> np.ndarray:

@@ -29,8 +29,7 @@ def reduced(case: Case, plan: Plan) -> tuple[np.ndarray, dict[str, np.ndarray]]:
 
 def end_states(case: Case, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
     """The one state that each pair ends in, and the rule that kept an allowed pair out."""
-    number = {rule.id: place for place, rule in enumerate(case.rules)}
-    is_open, is_shown = plan.is_ranked & (plan.first < 0), plan.position > 0
+    number, is_open, is_shown = case.number, plan.is_ranked & (plan.first < 0), plan.position > 0
     price, parts = reduced(case, plan)
     net = plan.score - price
     cut, raw_cut = _cuts(case, plan, net), _cuts(case, plan, plan.score)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from reclib.rules import register
-from reclib.rules.pairs import level
+from reclib.rules.fields import level
 from reclib.rules.plan import Case, Plan
 from reclib.rules.prices import Priced, would_refuse
 
@@ -15,12 +15,12 @@ MAIN, CONTROL = "value", "popular"
 
 def main_policy(plans: dict[str, Plan]) -> str:
     """The policy that the page is about: `value`, else the last by name."""
-    return MAIN if MAIN in plans else sorted(plans)[-1]
+    return MAIN if MAIN in plans else max(plans)
 
 
 def control_policy(plans: dict[str, Plan]) -> str:
     """The policy that it is held against: `popular`, else the first by name."""
-    return CONTROL if CONTROL in plans else sorted(plans)[0]
+    return CONTROL if CONTROL in plans else min(plans)
 
 
 def units(ranking: dict, source: dict) -> dict[str, str]:
@@ -86,6 +86,7 @@ def facts(case: Case, plans: dict[str, Plan], priced: Priced, source: dict, unit
                     for name, plan in plans.items()},
         "prices": {name: _prices(case, plan) for name, plan in plans.items()},
         "everyone": case.world.memory.get("everyone", []), "event_types": list(case.world.event_types),
+        "channel": case.world.channel, "delivered_at": str(case.world.delivered_at),
         "is_split": source.get("is_split"), "buyers_share": _buyers_share(case),
         "decided_for": "each policy is decided for all customers with the whole stock and budget",
     }

@@ -16,7 +16,7 @@ from reclib import schema, store
 from reclib.allocation.problem import Allocation
 from reclib.report import number
 from reclib.rules import filters, pairs, register, slates
-from reclib.rules.decide import draft_of, prepare, settle
+from reclib.rules.decide import aligned, draft_of, prepare, settle
 from reclib.rules.kinds import FrequencyCap, MarginFloor, Pin, Rule, Stock
 from reclib.rules.plan import Case, Plan
 from reclib.rules.states import reduced
@@ -101,7 +101,7 @@ class Desk:
         if freed is not None and freed[0] in case.refused:
             open_ = case.refused[freed[0]] & (case.pairs.item != freed[1])
             case = replace(case, refused=case.refused | {freed[0]: open_})
-        draft = draft_of(rows, case, self.policy)
+        draft = draft_of(aligned(rows, case), case, self.policy)
         return case, settle(case, draft, _at_prices(draft, case, self))
 
 
@@ -142,7 +142,8 @@ def open_desk(customer: object, *, run: str, policy: str, items: pd.DataFrame, f
                          columns=["customer_id", "item_id", "source", "source_rank", "source_score"])
     people = store.read("customers", run=run, where=mine) if store.has("customers", run=run) else None
     world = pairs.build(items, people, events, as_of=schema.end_of_day(source["as_of"]), customer_ids=pd.Series([customer]),
-                        candidates=offered, everyone=facts.get("everyone"), event_types=facts.get("event_types"))
+                        candidates=offered, everyone=facts.get("everyone"), event_types=facts.get("event_types"),
+                        channel=facts["channel"], delivered_at=facts["delivered_at"])
     if facts.get("buyers_share"):
         world.memory["buyers_share"] = world.items["item_id"].astype("str").map(facts["buyers_share"]), "item"
     return Desk(ranked, offered, register.from_records(facts["register"]), world, policy, facts["k"],
@@ -240,9 +241,7 @@ def _at_prices(draft: Plan, case: Case, desk: Desk) -> Allocation:
                        method="prices", n_iterations=0)
     taken, _ = reduced(case, replace(draft, found=empty))
     problem = draft.problem
-    table = np.zeros(problem.item.shape)
-    table[problem.pair_row, problem.pair_column] = taken
-    position = slates.greedy(problem.item, problem.value - table, problem.quotas, problem.k)
+    position = slates.greedy(problem.item, problem.value - slates.laid_out(problem, taken), problem.quotas, problem.k)
     return replace(empty, position=position)
 
 

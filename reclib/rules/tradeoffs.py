@@ -11,7 +11,7 @@ import pandas as pd
 
 from reclib.allocation import problem as allocation
 from reclib.rules import controls, slates
-from reclib.rules import pairs as fields_of
+from reclib.rules import fields as fields_of
 from reclib.rules.kinds import Diversity
 from reclib.rules.pairs import Pairs
 from reclib.rules.plan import Case, Plan, sample
@@ -50,7 +50,9 @@ def curves(case: Case, plan: Plan, *, weights: tuple[float, ...] = WEIGHTS, fiel
         own = {"fields": known} if method == "mmr" else {}
         rules = [Diversity(kind="diversity", id=control, owner="page", reason="a step", method=method, weight=weight, **own)
                  for weight in weights] if known or method != "mmr" else []
-        for rule in rules if not any(fields_of.fault(case.world, name) for rule in rules for name in rule.needs) else []:
+        if any(fields_of.fault(case.world, name) for rule in rules for name in rule.needs):
+            continue
+        for rule in rules:
             shown = _shown(rule, case, plan, pairs, score)
             lines.append({"control": control, "weight": rule.weight, "value": round(float(worth[shown].sum()), 6),
                           "measure": round(_measure(rule, pairs.take(shown)), 6), "counts": counts})
@@ -73,7 +75,7 @@ def _measure(rule: Diversity, shown: Pairs) -> float:
         return 0.0
     if rule.method == "mmr":
         kind = pd.Series(groups(shown.world, rule.fields[0])[shown.item])
-        return float(kind[kind >= 0].groupby(shown.customer[kind >= 0]).nunique().sum() / len(np.unique(shown.customer)))
+        return float(kind[kind >= 0].groupby(shown.customer[kind >= 0]).nunique().sum() / fields_of.n_distinct(shown.customer))
     return float(np.mean(controls.surprise(shown) if rule.method == "novelty" else shown.column("n_seen_7d") > 0))
 
 
@@ -109,7 +111,7 @@ def contacts(case: Case, plan: Plan) -> pd.DataFrame:
 def _contact_days(case: Case) -> np.ndarray:
     """Days with an impression, customers x weeks; week 0 is the last one."""
     seen = case.world.events[case.world.events["event_type"] == "impression"]
-    ago = np.floor((_now(case) - seen["at"].to_numpy("datetime64[us]")) / np.timedelta64(7, "D")).astype("int64")
+    ago = np.floor((fields_of.naive(case.world.as_of) - seen["at"].to_numpy("datetime64[us]")) / np.timedelta64(7, "D")).astype("int64")
     recent = seen.assign(week=ago, day=seen["at"].dt.floor("D"))[ago < N_WEEKS]
     once = recent.drop_duplicates(["customer_code", "week", "day"])
     cell = once["customer_code"].to_numpy() * N_WEEKS + once["week"].to_numpy()
@@ -122,10 +124,8 @@ def _at_risk(case: Case, days: np.ndarray) -> tuple[np.ndarray, np.ndarray | Non
     if fields_of.fault(case.world, "opted_out_at"):
         return np.ones((len(days), N_WEEKS - 1), dtype=bool), None
     out = case.world.customers["opted_out_at"].dt.tz_convert(None).to_numpy("datetime64[us]")
-    ago = np.floor((_now(case) - out) / np.timedelta64(7, "D"))
+    ago = np.floor((fields_of.naive(case.world.as_of) - out) / np.timedelta64(7, "D"))
     ago = np.where(np.isnat(out) | (ago < 0), -1, ago)[:, None]
     return ago < week, ago == week - 1
 
 
-def _now(case: Case) -> np.datetime64:
-    return case.world.as_of.tz_convert(None).to_datetime64().astype("datetime64[us]")
