@@ -161,8 +161,22 @@ def mean_interval(values: pd.Series, *, rng: np.random.Generator, alpha: float =
         error = np.sqrt(np.square(sums - mean * counts).sum() * n / (n - 1)) / counts.sum()
         low, high = mean + norm.ppf(alpha / 2) * error, mean + norm.ppf(1 - alpha / 2) * error
     else:
-        low, high = np.quantile(_resampled(sums, counts, rng, n_boot), [alpha / 2, 1 - alpha / 2])
+        low, high = np.quantile(_resampled(sums[:, None], counts, rng, n_boot)[:, 0], [alpha / 2, 1 - alpha / 2])
     return {"value": mean, "low": float(low), "high": float(high), "n_customers": n}
+
+
+def mean_intervals(values: pd.DataFrame, *, rng: np.random.Generator, alpha: float = 0.05, n_boot: int = N_BOOT) -> pd.DataFrame:
+    """Do for each column, one row a customer, what `mean_interval` does for one, with customers drawn once for all columns.
+
+    Returns:
+        `value`, `low`, `high`, `n_customers`, one row a column.
+    """
+    n = len(values)
+    if n < 2 or n > MAX_BOOT:
+        return pd.DataFrame([mean_interval(values[name], rng=rng, alpha=alpha) for name in values], index=values.columns)
+    means = _resampled(values.to_numpy(float), np.ones(n), rng, n_boot)
+    low, high = np.quantile(means, [alpha / 2, 1 - alpha / 2], axis=0)
+    return pd.DataFrame({"value": values.mean(), "low": low, "high": high, "n_customers": n}, index=values.columns)
 
 
 def difference_interval(values: pd.Series, baseline: pd.Series, *, rng: np.random.Generator, alpha: float = 0.05,
@@ -173,11 +187,13 @@ def difference_interval(values: pd.Series, baseline: pd.Series, *, rng: np.rando
 
 
 def _resampled(sums: np.ndarray, counts: np.ndarray, rng: np.random.Generator, n_boot: int) -> np.ndarray:
-    """Means of samples of the clusters, drawn with replacement, a block of samples at a time."""
+    """Means of samples of the clusters, samples x columns of `sums`: how often each is drawn, times what it holds, a block at a time."""
     n, means = len(sums), []
     for start in range(0, n_boot, size := max(1, BLOCK // n)):
-        drawn = rng.integers(n, size=(min(size, n_boot - start), n), dtype=np.int32)
-        means.append(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
+        n_samples = min(size, n_boot - start)
+        place = rng.integers(n, size=(n_samples, n), dtype=np.int32) + n * np.arange(n_samples)[:, None]
+        times = np.bincount(place.ravel(), minlength=n_samples * n).reshape(n_samples, n).astype(float)
+        means.append((times @ sums) / (times @ counts)[:, None])
     return np.concatenate(means)
 
 

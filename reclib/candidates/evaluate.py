@@ -10,7 +10,7 @@ import pandas as pd
 from reclib import metrics
 from reclib.candidates.base import COLUMNS
 from reclib.candidates.generate import votes
-from reclib.candidates.history import DAY, LIKED_FROM, RESPONSES
+from reclib.candidates.history import DAY, LIKED_FROM, RESPONSES, check_ratings
 
 SHORT_SHARE = 0.2
 AGAIN_VOTES = 8
@@ -43,19 +43,20 @@ def split(events: pd.DataFrame, *, as_of: pd.Timestamp, holdout: pd.DataFrame | 
     Pairs to be found are responses after the cut (ratings: at least three quarters up the scale).
 
     Raises:
-        ValueError: `holdout_days` is not positive, or the log has no response.
+        ValueError: `holdout_days` is not positive, the log has no response, or a rating is not a finite number.
     """
-    if not holdout_days > 0:
-        raise ValueError(f"holdout_days == {holdout_days}, must be greater than 0.")
+    if not 0 < holdout_days < float("inf"):
+        raise ValueError(f"holdout_days == {holdout_days}, must be a finite number greater than 0.")
     known = events[(events["occurred_at"] <= as_of).to_numpy()]
     response = next((kind for kind in RESPONSES if (known["event_type"] == kind).any()), None)
     if response is None:
         raise ValueError(f"events: none of {list(RESPONSES)} up to {as_of}; nothing can be held out.")
     responses = known[(known["event_type"] == response).to_numpy()]
+    check_ratings(responses)
     if holdout is not None:
         return _split(as_of, known, responses, holdout, "the source's own holdout")
     span = as_of - responses["occurred_at"].min()
-    is_short = span < 4 * holdout_days * DAY
+    is_short = span / DAY < 4 * holdout_days
     cut = as_of - (SHORT_SHARE * span if is_short else holdout_days * DAY)
     is_after = (known["occurred_at"] > cut).to_numpy()
     liked = _liked(responses)
@@ -140,20 +141,24 @@ def lists(offers: pd.DataFrame, candidates: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([own[columns], ranked_lists(candidates).assign(stage="merged")[columns]], ignore_index=True)
 
 
-def per_customer(listed: pd.DataFrame, truth: pd.DataFrame, *, k: int,
-                 n_candidates: int) -> dict[tuple[str, str, int], pd.Series]:
-    """Recall at `n_candidates` and NDCG at `k` of each stage of `lists`, a value a customer.
+def per_customer(listed: pd.DataFrame, truth: pd.DataFrame, *, k: int, n_candidates: int) -> pd.DataFrame:
+    """Recall at `n_candidates` and NDCG at `k` of each stage of `lists`.
+
+    All stages are judged in one go: a customer of a stage is a customer of its own.
 
     Returns:
-        (stage, metric, k) to a Series by customer.
+        One row a customer of `truth`, one column a (stage, metric, k).
     """
     found = listed.merge(truth[["customer_id", "item_id"]], on=["customer_id", "item_id"], validate="many_to_one")
-    values: dict[tuple[str, str, int], pd.Series] = {}
-    for stage in listed["stage"].unique():
-        rows = found[(found["stage"] == stage).to_numpy()]
-        values[stage, "recall", n_candidates] = metrics.recall_at_k(rows, truth, k=n_candidates)
-        values[stage, metrics.NDCG, k] = metrics.ndcg_at_k(rows, truth, k=k)
-    return values
+    stages, customers = pd.Index(listed["stage"].unique()), pd.Index(truth["customer_id"].unique())
+    width = max(len(customers), 1)
+    rows = found.assign(customer_id=stages.get_indexer(found["stage"]) * width + customers.get_indexer(found["customer_id"]))
+    pairs = pd.DataFrame({"customer_id": (np.arange(len(stages))[:, None] * width + customers.get_indexer(truth["customer_id"])).ravel(),
+                          "item_id": np.tile(truth["item_id"].to_numpy(), len(stages))}).astype({"item_id": truth["item_id"].dtype})
+    values = {("recall", n_candidates): metrics.recall_at_k(rows, pairs, k=n_candidates), (metrics.NDCG, k): metrics.ndcg_at_k(rows, pairs, k=k)}
+    by_stage = {name: series.to_numpy().reshape(len(stages), len(customers)) for name, series in values.items()}
+    columns = pd.MultiIndex.from_tuples([(stage, *name) for stage in stages for name in values], names=["stage", "metric", "k"])
+    return pd.DataFrame(np.stack(list(by_stage.values()), axis=1).reshape(len(columns), len(customers)).T, index=customers, columns=columns)
 
 
 def measure(offers: pd.DataFrame, candidates: pd.DataFrame, truth: pd.DataFrame, *, eligible: pd.Index, k: int,
@@ -171,8 +176,9 @@ def measure(offers: pd.DataFrame, candidates: pd.DataFrame, truth: pd.DataFrame,
     """
     listed, rows = lists(offers, candidates), []
     for task, pairs in tasks(truth, repeats_allowed=repeats_allowed).items():
-        for (stage, metric, depth), values in per_customer(listed, pairs, k=k, n_candidates=n_candidates).items():
-            rows.append({"stage": stage, "metric": f"{metric}_{task}", "k": depth} | metrics.mean_interval(values, rng=rng))
+        found = metrics.mean_intervals(per_customer(listed, pairs, k=k, n_candidates=n_candidates), rng=rng)
+        for (stage, metric, depth), row in found.to_dict("index").items():
+            rows.append({"stage": stage, "metric": f"{metric}_{task}", "k": depth} | row)
     for stage, found in listed.groupby("stage", sort=False):
         reach = {"low": float("nan"), "high": float("nan"), "n_customers": found["customer_id"].nunique()}
         rows.append({"stage": stage, "metric": "coverage", "k": k, "value": metrics.coverage_at_k(found, eligible, k=k)} | reach)

@@ -89,13 +89,14 @@ def learn(events: pd.DataFrame, items: pd.DataFrame | None = None, customers: pd
         half_life_days: after so many days an event counts half in the grade.
 
     Raises:
-        ValueError: no event up to `as_of` can be learnt from.
+        ValueError: no event up to `as_of` can be learnt from, or a rating is not a finite number.
     """
     known = events.loc[(events["occurred_at"] <= as_of).to_numpy(), list(_COLUMNS)]
     response = next((kind for kind in RESPONSES if (known["event_type"] == kind).any()), None)
     if response is None:
         raise ValueError(f"events: none of {list(RESPONSES)} up to {as_of}; a candidate source needs one at least.")
     known = known[known["event_type"].isin(INTERESTS[response] + REFUSALS)]
+    check_ratings(known)
     customer_ids = _index(known["customer_id"])
     catalogue_ids = known["item_id"] if items is None else pd.concat([known["item_id"], items["item_id"]])
     item_ids = _index(catalogue_ids)
@@ -117,6 +118,22 @@ def learn(events: pd.DataFrame, items: pd.DataFrame | None = None, customers: pd
     if customers is not None and "segment" in customers:
         segments = customers.set_index("customer_id")["segment"].dropna()
     return History(as_of, response, bool(repeats_allowed), customer_ids, item_ids, pairs, responses, catalogue, segments)
+
+
+def check_ratings(events: pd.DataFrame) -> None:
+    """Refuse ratings that are missing or infinite; other events may have no value.
+
+    Raises:
+        ValueError: there are such ratings.
+    """
+    _check_finite(events.loc[(events["event_type"] == "rating").to_numpy(), "value"], "events")
+
+
+def _check_finite(given: pd.Series, table: str) -> None:
+    bad = given[~np.isfinite(given.to_numpy(float, na_value=np.nan))]
+    if len(bad):
+        raise ValueError(f"{table}: {len(bad):,} of {len(given):,} ratings are no finite numbers, the first is {bad.iloc[0]}; "
+                         "give each a number or leave its row out.")
 
 
 def _index(ids: pd.Series) -> pd.Index:
@@ -152,6 +169,7 @@ def _pairs(log: pd.DataFrame, response: str, half_life_days: float) -> pd.DataFr
 
 def _graded(pairs: pd.DataFrame, ratings: pd.DataFrame, customers: pd.Index, items: pd.Index) -> pd.DataFrame:
     """Take the grade of each pair from the ratings table where it has one."""
+    _check_finite(ratings["rating"], "ratings")
     graded = pd.DataFrame({
         "customer": customers.get_indexer(ratings["customer_id"]), "item": items.get_indexer(ratings["item_id"]),
         "rating": ratings["rating"].to_numpy(float),

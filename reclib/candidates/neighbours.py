@@ -59,16 +59,20 @@ class Ease:
     name = "ease"
     is_personal = True
 
-    def __init__(self, *, penalty: float = 300.0, max_items: int = 5_000) -> None:
+    def __init__(self, *, penalty: float = 300.0, max_items: int = 2_000) -> None:
         self.penalty, self.max_items = penalty, max_items
 
     def fit(self, history: History) -> Ease:
-        """Invert the Gram matrix of the most liked items."""
-        self.history = history
-        self.items = history.head(self.max_items)
+        """Invert the Gram matrix of the most liked items; `sample` tells how many of them there are."""
+        self._take_head(history)
         self.liked = history.liked()[:, self.items]
         self.weights = ease_weights(self.liked, self.penalty)
         return self
+
+    def _take_head(self, history: History) -> None:
+        self.history, self.items = history, history.head(self.max_items)
+        n_liked = len(history.head(len(history.items)))
+        self.sample = "everything" if len(self.items) == n_liked else f"{len(self.items):,} of {n_liked:,} items"
 
     def generate(self, customers: pd.Index, *, n: int, eligible: pd.Index | None = None,
                  mask_had: bool = True) -> pd.DataFrame:
@@ -91,14 +95,13 @@ class RecentEase(Ease):
 
     name = "ease_recent"
 
-    def __init__(self, *, penalty: float = 500.0, memory: float = 10.0, max_items: int = 5_000) -> None:
+    def __init__(self, *, penalty: float = 500.0, memory: float = 10.0, max_items: int = 2_000) -> None:
         super().__init__(penalty=penalty, max_items=max_items)
         self.memory = memory
 
     def fit(self, history: History) -> RecentEase:
         """Invert the Gram matrix of what was had, and weigh each customer's items by their place in time."""
-        self.history = history
-        self.items = history.head(self.max_items)
+        self._take_head(history)
         had = history.pairs[history.pairs["is_had"]].sort_values(["customer", "last_day", "item"], ascending=[True, True, False])
         place = had.groupby("customer").cumcount().to_numpy()
         self.weights = ease_weights(history.had()[:, self.items], self.penalty)

@@ -19,7 +19,8 @@ from reclib.candidates.history import History, learn
 from reclib.report import interval, number, percent
 
 ON_RATINGS = "surprise_svd_on_grades"
-CONTEST = ("popular_lately", "ease", "item_neighbours")
+PLAIN = "popular_lately"
+CONTEST = (PLAIN, "ease", "item_neighbours")
 
 
 def sources_sentence(generated: Generated) -> str:
@@ -30,10 +31,10 @@ def sources_sentence(generated: Generated) -> str:
         "so many that EASE and the neighbours learn from the head of the catalogue and Surprise from a sample"
     kind = "customers come back to what they had, so buying again is a source of its own" if history.repeats_allowed else \
         "nothing is offered twice, so there is no source for buying again"
-    learnt = sources.set_index("source")["learnt_from"].drop_duplicates()
-    sample = learnt[learnt.str.contains("pairs")]
-    text = f"{len(sources)} sources for {n_pairs:,} pairs with a {history.response}: {size}; {kind}"
-    return text + (f"; {sample.index[0]} learnt from {sample.iloc[0]}." if len(sample) else ".")
+    learnt = sources.set_index("source")["learnt_from"]
+    parts = [learnt[learnt.str.contains(word)] for word in ("items", "pairs")]
+    said = [f"{part.index[0]} learnt from {part.iloc[0]}" for part in parts if len(part)]
+    return "; ".join([f"{len(sources)} sources for {n_pairs:,} pairs with a {history.response}: {size}", kind, *said]) + "."
 
 
 def best_sentence(measured: pd.DataFrame, *, task: str, n_candidates: int) -> str:
@@ -100,7 +101,7 @@ def fallback_sentence(candidates: pd.DataFrame, sources: pd.DataFrame, customers
     share = fallback_share(candidates, sources)
     n_without = int((~customers.isin(candidates["customer_id"].unique())).sum())
     text = (f"{percent(share)} of {candidates['customer_id'].nunique():,} customers have no history to learn from and get the fallback "
-            f"chain: popular in the categories of their segment where it is known, then popular lately")
+            f"chain: popular lately, and in the categories of their segment where it is known, before what is new")
     return text + (f"; {n_without:,} customers get nothing." if n_without else "; nobody is left without candidates.")
 
 
@@ -115,30 +116,33 @@ def fallback_table(candidates: pd.DataFrame, sources: pd.DataFrame) -> pd.DataFr
 
 
 def cold_table(generated: Generated, split: Split, *, k: int, n_candidates: int, rng: np.random.Generator) -> pd.DataFrame:
-    """What customers with and without a history get: recall and NDCG of the merge, with intervals.
+    """What customers with and without a history get: recall and NDCG of the merge and of popular lately, with intervals.
 
     Returns:
-        `who`, `metric`, `k`, `value`, `low`, `high`, `n_customers`.
+        `who`, `stage`, `metric`, `k`, `value`, `low`, `high`, `n_customers`.
     """
-    listed = lists(generated.offers.head(0), generated.candidates)
-    rows = []
+    offers = generated.offers[(generated.offers["source"] == PLAIN).to_numpy()]
+    listed, parts = lists(offers, generated.candidates), []
     for who, truth in (("with a history", split.truth), ("without a history", split.cold)):
-        for (_, metric, depth), values in per_customer(listed, truth, k=k, n_candidates=n_candidates).items():
-            rows.append({"who": who, "metric": metric, "k": depth} | metrics.mean_interval(values, rng=rng))
-    return pd.DataFrame(rows)
+        found = metrics.mean_intervals(per_customer(listed, truth, k=k, n_candidates=n_candidates), rng=rng)
+        parts.append(found.rename_axis(["stage", "metric", "k"]).reset_index().assign(metric=lambda table: table["metric"].replace(metrics.NDCG, "ndcg"), who=who))
+    return pd.concat(parts, ignore_index=True)[["who", "stage", "metric", "k", "value", "low", "high", "n_customers"]]
 
 
 def cold_sentence(table: pd.DataFrame) -> str:
-    """Say whether strangers are served worse than the known."""
-    recall = table[table["metric"] == "recall"].set_index("who")
+    """Say whether strangers are served worse than the known, and whether the merge does more for them than popular lately."""
+    recall = table[(table["metric"] == "recall") & (table["stage"] == "merged")].set_index("who")
     warm, cold = recall.loc["with a history"], recall.loc["without a history"]
     if cold["n_customers"] < 2 or warm["n_customers"] < 2:
         return f"{cold['n_customers']:,} customers without a history took something in the held-out days: too few to judge the fallback on."
     text = (f"Within {cold['k']} items the fallback holds {percent(cold['value'])} {_interval(cold)} of what {cold['n_customers']:,} strangers "
             f"took; customers with a history get {percent(warm['value'])} {_interval(warm)}")
-    if cold["low"] <= warm["high"] and warm["low"] <= cold["high"]:
-        return text + ": the intervals overlap."
-    return text + (", more than strangers." if warm["value"] > cold["value"] else ", less than strangers.")
+    is_near = cold["low"] <= warm["high"] and warm["low"] <= cold["high"]
+    text += ": the intervals overlap." if is_near else ", more than strangers." if warm["value"] > cold["value"] else ", less than strangers."
+    first = table[(table["metric"] == "ndcg") & (table["who"] == "without a history")].set_index("stage")["value"]
+    if PLAIN not in first:
+        return text
+    return text + f" At the top of their lists NDCG is {number(first['merged'])}, by popular lately alone {number(first[PLAIN])}."
 
 
 def split_contest(events: pd.DataFrame, items: pd.DataFrame | None, *, before: Generated, by_time: Split, as_of: pd.Timestamp,
@@ -159,13 +163,14 @@ def split_contest(events: pd.DataFrame, items: pd.DataFrame | None, *, before: G
     rows = []
     for name, offers, truth in (("time", before.offers, by_time.truth), ("random", at_random, split.truth)):
         listed = offers[offers["source"].isin(CONTEST)].rename(columns={"source": "stage", "source_rank": "rank"})
-        for (stage, metric, _), values in per_customer(listed, truth[truth["is_new"]], k=k, n_candidates=k).items():
-            if metric == metrics.NDCG:
-                rows.append({"source": stage, "split": name} | metrics.mean_interval(values, rng=rng))
-    table = pd.DataFrame(rows).pivot(index="source", columns="split", values=["value", "low", "high"])
+        found = metrics.mean_intervals(per_customer(listed, truth[truth["is_new"]], k=k, n_candidates=k), rng=rng)
+        rows += [{"source": stage, "split": name} | row for (stage, metric, _), row in found.to_dict("index").items() if metric == metrics.NDCG]
+    found = pd.DataFrame(rows, columns=["source", "split", "value", "low", "high"]).set_index(["source", "split"])
     columns = {"by_time": ("value", "time"), "time_low": ("low", "time"), "time_high": ("high", "time"),
                "at_random": ("value", "random"), "random_low": ("low", "random"), "random_high": ("high", "random")}
-    return pd.DataFrame({name: table[column].astype(float) for name, column in columns.items()}).reset_index()
+    names = pd.Index(found.index.unique("source").sort_values(), name="source")
+    return pd.DataFrame({name: found[value].xs(split, level="split").reindex(names) if split in found.index.unique("split") else np.nan
+                         for name, (value, split) in columns.items()}, index=names).reset_index()
 
 
 def split_sentence(table: pd.DataFrame, *, k: int) -> str:
@@ -181,22 +186,24 @@ def split_sentence(table: pd.DataFrame, *, k: int) -> str:
             "a random split lets a source learn from the future and would have crowned another winner.")
 
 
-def rating_prediction(history: History, split: Split, listed: Generated, *, k: int, n_candidates: int, eligible: pd.Index,
+def rating_prediction(history: History, split: Split, measured: pd.DataFrame, *, k: int, eligible: pd.Index,
                       rng: np.random.Generator) -> pd.DataFrame:
     """Hold Surprise SVD trained on grades, as it is usually shown, against the sources on what is new.
 
+    Args:
+        measured: what `evaluate.measure` found for the sources.
+
     Returns:
-        `source`, `rmse` (on held-out grades, where they are ratings), `ndcg`, `low`, `high`, best first.
+        `source`, `ndcg`, `low`, `high`, `n_customers`, best first.
     """
     plain = SurpriseFactors(n_factors=100, n_epochs=20, lr_all=0.005, negatives=0).fit(history)
-    plain.name = ON_RATINGS
-    offers = plain.generate(listed.history.customers, n=n_candidates, eligible=eligible)
     truth = split.truth[split.truth["is_new"]]
-    together = lists(pd.concat([listed.offers, offers], ignore_index=True), listed.candidates)
-    values = per_customer(together, truth, k=k, n_candidates=n_candidates)
-    rows = [{"source": stage} | metrics.mean_interval(found, rng=rng)
-            for (stage, metric, _), found in values.items() if metric == metrics.NDCG and stage != "merged"]
-    table = pd.DataFrame(rows).rename(columns={"value": "ndcg"})
+    asked = history.customers[history.customers.isin(truth["customer_id"])]
+    listed = plain.generate(asked, n=k, eligible=eligible).rename(columns={"source_rank": "rank"})
+    own = {"stage": ON_RATINGS} | metrics.mean_interval(metrics.ndcg_at_k(listed, truth, k=k), rng=rng)
+    others = measured[(measured["metric"] == f"{metrics.NDCG}_new") & (measured["stage"] != "merged")]
+    table = pd.concat([others, pd.DataFrame([own])])[["stage", "value", "low", "high", "n_customers"]]
+    table = table.rename(columns={"stage": "source", "value": "ndcg"})
     return table.sort_values(["ndcg", "source"], ascending=[False, True], ignore_index=True)
 
 
@@ -209,7 +216,7 @@ def rating_prediction_sentence(table: pd.DataFrame, *, k: int) -> str:
     text = f"Trained to predict grades, Surprise's SVD is number {rank} of {len(place)} by NDCG@{k} ({number(mine)})"
     if "surprise_svd" in place:
         text += f"; trained on positives and sampled negatives the same class reaches {number(place['surprise_svd'])}"
-    return text + (f", popularity {number(place['popular_lately'])}." if "popular_lately" in place else ".")
+    return text + (f", popularity {number(place[PLAIN])}." if PLAIN in place else ".")
 
 
 def handover(measured: pd.DataFrame, tonight: Generated, *, holdout: Split) -> dict:

@@ -17,7 +17,7 @@ from scipy import sparse
 from reclib import store
 from reclib.candidates import base, neighbours
 from reclib.candidates.factors import SurpriseFactors, trainset
-from reclib.candidates.generate import BIG_PAIRS, SMALL_CATALOGUE
+from reclib.candidates.generate import BIG_PAIRS, EASE_ITEMS
 from reclib.candidates.history import History, learn
 from reclib.report import number
 
@@ -235,5 +235,5 @@ def memory_sentence(table: pd.DataFrame) -> str:
 def choice_sentence() -> str:
     """Say which sources a history of any size gets: what `generate.default_sources` does."""
     return (f"So the size of the history chooses: up to {BIG_PAIRS:,} pairs every source learns from everything and EASE from "
-            f"{SMALL_CATALOGUE:,} items at most; above, item neighbours carry the most, EASE sees the head of the catalogue "
+            f"{EASE_ITEMS:,} items at most; above, item neighbours carry the most, EASE sees the head of the catalogue "
             f"and Surprise a sample that the page of candidates states.")
