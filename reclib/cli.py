@@ -137,7 +137,7 @@ def why(customer: str, item: str, run: str, policy: str | None, reports: Path | 
 
     if reports:
         os.environ["RECLIB_REPORTS"] = str(reports.resolve())
-    answer = _refusing(trace.why, customer, item, run=run, policy=policy, refusal=(ValueError, FileNotFoundError))
+    answer = _refusing(trace.why, customer, item, run=run, policy=policy, ranks=_ranks, refusal=(ValueError, FileNotFoundError))
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(answer), ensure_ascii=False, default=str))
         return
@@ -147,6 +147,13 @@ def why(customer: str, item: str, run: str, policy: str | None, reports: Path | 
     for change in answer.tried:
         word = "would show it" if change["is_verified"] else "would not"
         click.echo(f"  tried, {word}: {change['sentence']}")
+
+
+def _ranks(customer: object, item: object, run: str) -> list[dict]:
+    """Where sources rank a pair that none of them offered; they are fitted again only where that is asked."""
+    from reclib.candidates import ranks
+
+    return ranks.of_run(customer, item, run=run)
 
 
 def _words(told: object) -> str:

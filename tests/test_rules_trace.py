@@ -124,6 +124,16 @@ def test_a_trace_weighs_novelty_and_repetition_as_the_night_did(run):
             "policy == 'value' and customer_id == 0 and item_id == @item")["state"].iloc[0]
 
 
+@pytest.mark.parametrize(("rank", "said"), [(40, "whose offers end at rank 11"), (3, "but lost its place to items that more sources offer")])
+def test_a_pair_that_no_source_offered_names_the_source_that_ranks_it_best(run, rank, said):
+    run()
+    asked = []
+    ranks = lambda *pair: asked.append(pair) or [{"source": "near", "source_rank": rank, "source_score": 0.5}]
+    told = trace.why(0, "i11", ranks=ranks)
+    assert told.sentence.startswith(f"No source offered item i11 to customer 0; it ranks best, {rank}, at near, {said}.")
+    assert trace.why(0, "i05", ranks=ranks).state != "not_retrieved" and asked == [(0, "i11", "latest")]
+
+
 def test_ids_given_as_text_match_whole_numbers(run):
     run(whole_ids=True)
     assert trace.why("3", "101").rule_id == "STOCK"

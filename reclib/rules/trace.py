@@ -6,6 +6,7 @@ only if deciding again with it shows the item.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -105,13 +106,16 @@ class Desk:
         return case, settle(case, draft, _at_prices(draft, case, self))
 
 
-def why(customer_id: object, item_id: object, *, run: str = store.LATEST, policy: str | None = None) -> Answer:
+def why(customer_id: object, item_id: object, *, run: str = store.LATEST, policy: str | None = None,
+        ranks: Callable[[object, object, str], list[dict]] | None = None) -> Answer:
     """Trace any pair of a customer and an item through the layers of a run.
 
     Args:
         customer_id, item_id: as the run names them; texts match whole-number ids.
         run: run whose tables are read.
         policy: whose slates; the run's main policy where missing.
+        ranks: tells of a customer, an item and a run where each source ranks the item, best first (source, source_rank);
+            asked only of pairs that no source offered.
 
     Raises:
         FileNotFoundError: the run lacks a table; the sentence says which notebook writes it.
@@ -128,7 +132,8 @@ def why(customer_id: object, item_id: object, *, run: str = store.LATEST, policy
     own = store.read("decisions", run=run, columns=["policy", "customer_id", "item_id", "position"],
                      where={"customer_id": customer, "policy": policy})
     desk = open_desk(customer, run=run, policy=policy, items=items, facts=facts)
-    return explain(desk, customer, item, published=own)
+    is_offered = (desk.candidates["item_id"] == item).any()
+    return explain(desk, customer, item, published=own, beyond=[] if is_offered or ranks is None else ranks(customer, item, run))
 
 
 def open_desk(customer: object, *, run: str, policy: str, items: pd.DataFrame, facts: dict) -> Desk:
@@ -143,20 +148,28 @@ def open_desk(customer: object, *, run: str, policy: str, items: pd.DataFrame, f
     people = store.read("customers", run=run, where=mine) if store.has("customers", run=run) else None
     world = pairs.build(items, people, events, as_of=schema.end_of_day(source["as_of"]), customer_ids=pd.Series([customer]),
                         candidates=offered, everyone=facts.get("everyone"), event_types=facts.get("event_types"),
-                        channel=facts["channel"], delivered_at=facts["delivered_at"])
+                        channel=facts.get("channel", pairs.HOME), delivered_at=facts.get("delivered_at"))
     if facts.get("buyers_share"):
         world.memory["buyers_share"] = world.items["item_id"].astype("str").map(facts["buyers_share"]), "item"
     return Desk(ranked, offered, register.from_records(facts["register"]), world, policy, facts["k"],
                 facts.get("prices", {}).get(policy, {}))
 
 
-def explain(desk: Desk, customer: object, item: object, *, published: pd.DataFrame | None = None) -> Answer:
-    """Trace one pair of a customer that is on the desk."""
+def explain(desk: Desk, customer: object, item: object, *, published: pd.DataFrame | None = None,
+            beyond: list[dict] | None = None) -> Answer:
+    """Trace one pair of a customer that is on the desk.
+
+    Args:
+        desk: the customer.
+        customer, item: the pair.
+        published: the customer's rows of `decisions`, to be held against.
+        beyond: where sources rank an item that they did not offer, best first.
+    """
     code = int(desk.world.code_items(pd.Series([item]))[0])
     case, plan = desk.decide()
     at = np.flatnonzero(case.pairs.item == code)
     row = int(at[0]) if len(at) and plan.is_ranked[at[0]] else -1
-    layers = _layers(desk, case, plan, row, item)
+    layers = _layers(desk, case, plan, row, item) | ({"beyond the lists": beyond} if beyond else {})
     answer = _ended(desk, case, plan, row, customer, item, layers)
     if published is not None:
         answer = replace(answer, is_reproduced=_same_slate(case, plan, published))
@@ -337,9 +350,15 @@ def _not_retrieved(desk: Desk, customer: object, item: object, layers: dict) -> 
         best = found[0]
         return (f"Item {item} was offered to customer {customer} by {best['source']} at rank {best['source_rank']}, but was cut "
                 "before ranking.")
+    start = f"No source offered item {item} to customer {customer}"
     ends = desk.candidates.groupby("source", observed=True)["source_rank"].max()
-    deepest = f"; the longest list, of {ends.idxmax()}, ends at rank {int(ends.max())}" if len(ends) else ""
-    return f"No source offered item {item} to customer {customer}{deepest}."
+    if not layers.get("beyond the lists"):
+        deepest = f"; the longest list, of {ends.idxmax()}, ends at rank {int(ends.max())}" if len(ends) else ""
+        return f"{start}{deepest}."
+    best = layers["beyond the lists"][0]
+    end = int(ends.get(best["source"], 0))
+    why = f"whose offers end at rank {end}" if best["source_rank"] > end else "but lost its place to items that more sources offer"
+    return f"{start}; it ranks best, {best['source_rank']:,}, at {best['source']}, {why}."
 
 
 def _try_all(desk: Desk, case: Case, plan: Plan, row: int, code: int, item: object) -> list[dict]:
