@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import html
 import os
+import platform
 from collections.abc import Callable
+from typing import Protocol
 
+import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
 from reclib import plots
 
 Draw = Callable[..., tuple[Figure, str]]
 Control = tuple[float, float, float, float] | list
+
+
+class Explorer(Protocol):
+    """What can be explored: controls by name, and a figure with its words for their values."""
+
+    controls: dict[str, Control]
+    draw: Draw
+
+
 # The handle of an ipywidgets slider has no name that a screen reader could say: give it that of its label.
 NAME_HANDLES = """
 let left = 40;
@@ -58,9 +71,93 @@ def show(draw: Draw, **controls: Control) -> None:
     from IPython.display import Javascript, display
 
     widgets = {name: _widget(name, control) for name, control in controls.items()}
-    picture = ipywidgets.interactive_output(lambda **values: _put(*draw(**values), is_live=True), widgets)
+    picture = ipywidgets.interactive_output(mover(draw), widgets)
     display(ipywidgets.VBox([*widgets.values(), picture]))
     display(Javascript(NAME_HANDLES))
+
+
+def mover(draw: Draw) -> Callable[..., None]:
+    """What one move of a control does: draw again on the same stage, and show it quickly."""
+    stage = plots.Stage()
+
+    def move(**values: object) -> None:
+        with stage.played():
+            fig, words = draw(**values)
+        _put(fig, words, is_live=True)
+
+    return move
+
+
+def moves(control: Control, *, most: int = 21) -> list:
+    """Every place that a control can be moved to, or so many evenly along a longer slider."""
+    if isinstance(control, list):
+        return control
+    low, high, step, _ = control
+    n_steps = round((high - low) / step)
+    places = np.unique(np.linspace(0, n_steps, min(most, n_steps + 1)).round())
+    return [_number(control)(round(low + step * place, 9)) for place in places]
+
+
+def pace(explored: dict[str, Explorer], *, clocks: dict[str, Callable[[], float]], most: int = 21) -> pd.DataFrame:
+    """Make each single move of each control, the others where they start, and time it from the new value to the picture.
+
+    Args:
+        explored: name -> explorer.
+        clocks: name -> a clock in seconds, such as `time.perf_counter`.
+        most: moves of one control.
+
+    Returns:
+        explorer, control, value, and the milliseconds of each clock. The first explorer is `nothing`: two empty panels made, drawn
+        and encoded anew at each move, the floor under any figure that does not stay.
+    """
+    from IPython.utils.capture import capture_output
+
+    timed = []
+    for name, controls, move in [("nothing", {"panels": [2] * 9}, _draw_nothing),
+                                 *((name, each.controls, mover(each.draw)) for name, each in explored.items())]:
+        start = starts(controls)
+        with capture_output():
+            move(**start)
+        for control, place in [(control, place) for control, places in controls.items() for place in moves(places, most=most)]:
+            with capture_output():
+                before = [clock() for clock in clocks.values()]
+                move(**(start | {control: place}))
+                after = [clock() for clock in clocks.values()]
+            took = {clock: 1000 * (end - begin) for clock, begin, end in zip(clocks, before, after)}
+            timed.append({"explorer": name, "control": control, "value": str(place)} | took)
+    return pd.DataFrame(timed)
+
+
+def paces(timed: pd.DataFrame, *, by: list[str], clock: str) -> pd.DataFrame:
+    """Median and worst move of a `pace` table by explorer (or control), and the median as a ratio to that of `nothing`."""
+    floor = timed.loc[timed["explorer"] == "nothing", clock].median()
+    table = timed.groupby(by, sort=False)[clock].agg(n_moves="size", median="median", worst="max").reset_index()
+    return table.assign(ratio=table["median"] / floor)
+
+
+def pace_sentence(table: pd.DataFrame, *, limit: float, clock: str) -> str:
+    """Say whether every move of every explorer stays under a limit in milliseconds."""
+    own = table[table["explorer"] != "nothing"]
+    late = own.loc[own["worst"] > limit, "explorer"].tolist()
+    slow = own.loc[own["worst"].idxmax()]
+    held = f"all {len(own)} explorers answer every move" if not late else f"{', '.join(late)} passed the limit at least once, the others answer"
+    return (f"Of {own['n_moves'].sum():,} moves the slowest took {slow['worst']:.0f} ms ({slow['explorer']}, {clock}): {held} in less than "
+            f"{limit:g} ms. Their medians are {own['ratio'].min():.2f} to {own['ratio'].max():.2f} of two empty panels made anew.")
+
+
+def machine(clock: Callable[[], float]) -> str:
+    """Say what this machine is: its processors, and how long ten million additions of plain Python take it."""
+    begin, total = clock(), 0
+    for number in range(10_000_000):
+        total += number
+    return f"{platform.machine()}, {os.cpu_count()} processors; ten million additions in Python take {clock() - begin:.1f} s of one."
+
+
+def _draw_nothing(*, panels: int) -> None:
+    fig, axes = plots.panels(panels, width=8.4, height=3.2)
+    for panel in axes:
+        panel.plot([0, 1], [0, 1])
+    _put(fig, "Two empty panels.", is_live=True)
 
 
 def _put(fig: Figure, words: str, *, is_live: bool) -> None:
@@ -79,7 +176,11 @@ def _widget(name: str, control: Control):
     look = {"description": name.replace("_", " "), "style": {"description_width": "150px"}, "layout": {"width": "460px"}}
     if isinstance(control, list):
         return ipywidgets.Dropdown(options=[(str(choice), choice) for choice in control], value=control[0], **look)
-    kind = ipywidgets.IntSlider if all(float(number).is_integer() for number in control) else ipywidgets.FloatSlider
-    number = int if kind is ipywidgets.IntSlider else float
+    number = _number(control)
+    kind = ipywidgets.IntSlider if number is int else ipywidgets.FloatSlider
     low, high, step, start = (number(each) for each in control)
     return kind(min=low, max=high, step=step, value=start, continuous_update=False, **look)
+
+
+def _number(control: tuple[float, ...]) -> type:
+    return int if all(float(number).is_integer() for number in control) else float

@@ -408,7 +408,7 @@ class Grader:
         single = [pd.DataFrame({"event_type": name, "days": days,
                                 "rating": low + half + half * _bounded(values[f"weight_{name}"] * faded)}) for name in self._names]
         grades = pd.concat(single, ignore_index=True) if single else pd.DataFrame({"event_type": [], "days": [], "rating": []})
-        return plots.regraded(spread, grades), self._said(rating, values["half_life_days"])
+        return plots.regraded(spread, grades, scale=self._scale), self._said(rating, values["half_life_days"])
 
     def _said(self, rating: np.ndarray, half_life_days: float) -> str:
         graded = rating[np.isfinite(rating)]
@@ -422,7 +422,9 @@ class Grader:
 
     def _top(self, rating: np.ndarray) -> np.ndarray:
         """Mark the best pairs of each customer."""
-        order = np.lexsort((np.nan_to_num(-rating, nan=np.inf), self._customer))
+        low, high = self._scale
+        behind = np.nan_to_num(high - rating, nan=high - low + 1)
+        order = np.argsort(self._customer * (high - low + 2) + behind, kind="stable")
         best = np.zeros(len(rating), dtype=bool)
         best[order[np.arange(len(rating)) - self._first < N_BEST]] = True
         return best & np.isfinite(rating)

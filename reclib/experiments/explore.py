@@ -76,11 +76,12 @@ class Planner:
 
 @dataclass(frozen=True)
 class _Weighed:
-    """A log as one policy weighs it."""
+    """A log as one policy weighs it: how many slots of a cluster have this weight and this reward."""
 
     weight: np.ndarray
     reward: np.ndarray
     cluster: np.ndarray
+    count: np.ndarray
     unsupported: float
 
 
@@ -144,11 +145,12 @@ class WhatIf:
         held = self._held[policy]
         weight = share * np.minimum(held.weight, largest) + 1 - share
         found = {name: float(value) for name, value in
-                 support.diagnose(weight, held.reward, unsupported=share * held.unsupported).items()}
+                 support.diagnose(weight, held.reward, unsupported=share * held.unsupported, count=held.count).items()}
         gate, reason = support.gate(found)
-        value = float((weight * held.reward).sum() / weight.sum()) if weight.sum() > 0 else np.nan
-        sums = np.bincount(held.cluster, weight * (held.reward - value))
-        half = self._edge * np.sqrt((sums**2).sum() * len(sums) / max(len(sums) - 1, 1)) / max(weight.sum(), 1e-12)
+        total = (held.count * weight).sum()
+        value = float((held.count * weight * held.reward).sum() / total) if total > 0 else np.nan
+        sums = np.bincount(held.cluster, held.count * weight * (held.reward - value))
+        half = self._edge * np.sqrt((sums**2).sum() * len(sums) / max(len(sums) - 1, 1)) / max(total, 1e-12)
         return found | {"gate": gate, "reason": reason, "value": value, "low": value - half, "high": value + half}
 
 
@@ -173,6 +175,8 @@ def _weighed(log: pd.DataFrame, target: pd.DataFrame) -> _Weighed | None:
     except ValueError:
         return None
     clusters = clusters_of(rows)
-    return _Weighed(rows["weight"].to_numpy("float64"), rows["reward"].to_numpy("float64"),
-                    np.arange(len(rows)) if clusters is None else clusters,
+    slots = pd.DataFrame({"weight": rows["weight"].to_numpy("float64"), "reward": rows["reward"].to_numpy("float64"),
+                          "cluster": np.arange(len(rows)) if clusters is None else clusters})
+    alike = slots.groupby(["cluster", "weight", "reward"], as_index=False).size()
+    return _Weighed(*(alike[name].to_numpy() for name in ("weight", "reward", "cluster", "size")),
                     float(support.unsupported_mass(log, target)["share"].sum()))

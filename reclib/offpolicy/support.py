@@ -13,24 +13,30 @@ USABLE, WEAK, REFUSE = "usable", "weak", "refuse"
 DIAGNOSTICS = ["ess", "max_weight", "mean_weight", "unsupported_share"]
 
 
-def diagnose(weight: np.ndarray, reward: np.ndarray, *, unsupported: float = 0.0) -> dict[str, np.ndarray]:
+def diagnose(weight: np.ndarray, reward: np.ndarray, *, unsupported: float = 0.0,
+             count: np.ndarray | int = 1) -> dict[str, np.ndarray]:
     """Say how much of the log carries the answer, along the last axis.
+
+    Args:
+        count: how many slots each weight and reward stands for.
 
     Returns:
         ess (effective sample size), mean_weight, max_weight, mean_weight_z (its distance from one in standard
         errors), n_positives (effective number of weighted rewards), largest_share (of one reward in all), and
         unsupported_share as given.
     """
-    n = weight.shape[-1]
+    n = np.broadcast_to(count, weight.shape[-1:]).sum()
     earned = weight * np.abs(reward)
     with np.errstate(divide="ignore", invalid="ignore"):
-        error = weight.std(axis=-1, ddof=1) / np.sqrt(n)
-        distance = weight.mean(axis=-1) - 1
+        mass = (count * weight).sum(axis=-1)
+        mean = mass / n
+        error = np.sqrt((count * (weight - mean[..., None]) ** 2).sum(axis=-1) / (n - 1) / n)
+        distance = mean - 1
         z = np.where(error > 0, distance / error, np.where(np.abs(distance) < 1e-9, 0.0, np.inf))
-        total, squares = earned.sum(axis=-1), (earned**2).sum(axis=-1)
+        total, squares = (count * earned).sum(axis=-1), (count * earned**2).sum(axis=-1)
         return {
-            "ess": np.nan_to_num(weight.sum(axis=-1) ** 2 / (weight**2).sum(axis=-1)),
-            "mean_weight": weight.mean(axis=-1), "max_weight": weight.max(axis=-1), "mean_weight_z": z,
+            "ess": np.nan_to_num(mass**2 / (count * weight**2).sum(axis=-1)),
+            "mean_weight": mean, "max_weight": weight.max(axis=-1), "mean_weight_z": z,
             "n_positives": np.nan_to_num(total**2 / squares), "largest_share": np.nan_to_num(earned.max(axis=-1) / total, nan=1.0),
             "unsupported_share": np.broadcast_to(unsupported, np.shape(total)),
         }

@@ -4,8 +4,19 @@ The palette is Okabe and Ito's, safe for colour blindness; series differ by mark
 the one door to all of them: `figure` makes an empty one, `show` is the only way to put one on a page.
 """
 
-from reclib.plots.base import GREY, MARKERS, PALETTE, Figure, figure, nothing, plt, show
-from reclib.plots.explorers import day, planned, regraded, what_if
+from reclib.plots.base import (
+    GREY,
+    MARKERS,
+    PALETTE,
+    Figure,
+    Stage,
+    figure,
+    nothing,
+    panels,
+    plt,
+    show,
+)
+from reclib.plots.explorers import day, planned, regraded, thresholds, what_if
 from reclib.plots.layers import (
     forest,
     long_tail,
@@ -20,7 +31,7 @@ from reclib.plots.layers import (
 from reclib.plots.tables import against_limit, bars, intervals, lines
 
 __all__ = [
-    "GREY", "MARKERS", "PALETTE", "Figure", "against_limit", "bars", "day", "figure", "forest", "intervals", "lines", "long_tail",
-    "new_and_again", "nothing", "planned", "plt", "price_list", "rates", "regraded", "reliability", "show", "trade_offs",
-    "waterfall", "weekly", "what_if",
+    "GREY", "MARKERS", "PALETTE", "Figure", "Stage", "against_limit", "bars", "day", "figure", "forest", "intervals", "lines", "long_tail",
+    "new_and_again", "nothing", "panels", "planned", "plt", "price_list", "rates", "regraded", "reliability", "show", "thresholds",
+    "trade_offs", "waterfall", "weekly", "what_if",
 ]

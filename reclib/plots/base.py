@@ -6,13 +6,16 @@ import base64
 import html
 import io
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn
 from matplotlib import ticker
 from matplotlib.axis import Axis
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -20,6 +23,9 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 GREY = "#6b7280"
 LONGEST_NAME = 44
 FEW_DECADES = 2.5
+N_TICKS = 5
+UNSEEN = (-0.055, 0.055)  # limits that matplotlib gives to an axis without data
+APART = 11.0
 
 # Names come from data: a dollar sign in one is no formula.
 seaborn.set_theme(style="whitegrid", palette=PALETTE, font="DejaVu Sans", rc={
@@ -37,8 +43,53 @@ def figure(*, title: str, x: str, y: str, width: float = 7.0, height: float = 3.
 
 
 def panels(n: int, *, width: float, height: float, **options: object) -> tuple[Figure, np.ndarray]:
-    """Make a row of empty panels."""
-    return plt.subplots(1, n, figsize=(width, height), layout="constrained", **options)
+    """Make a row of empty panels, or empty those of the stage that is being played on."""
+    stage = _PLAYED.get()
+    if stage is not None and stage.fig is not None:
+        return stage.emptied()
+    fig, axes = plt.subplots(1, n, figsize=(width, height), layout="constrained", **options)
+    for panel in fig.axes:
+        panel.locator_params(nbins=N_TICKS)
+    if stage is not None:
+        stage.fig = fig
+    return fig, axes
+
+
+class Stage:
+    """A figure that stays while sliders move: ticks and margins are made once, what they frame is drawn anew.
+
+    Making ticks and finding margins takes longer than all the rest of a small figure.
+    """
+
+    def __init__(self) -> None:
+        self.fig: Figure | None = None
+
+    @contextmanager
+    def played(self) -> Iterator[None]:
+        """Inside, `panels` gives this figure."""
+        token = _PLAYED.set(self)
+        try:
+            yield
+        finally:
+            _PLAYED.reset(token)
+
+    def emptied(self) -> tuple[Figure, np.ndarray]:
+        """The figure without what was drawn, its margins as they were found at first."""
+        self.fig.set_layout_engine("none")
+        for drawn in ("legends", "containers", "lines", "patches", "collections", "texts"):
+            for place in (self.fig, *self.fig.axes):
+                for artist in [*getattr(place, drawn, ())]:
+                    artist.remove()
+        for axes in self.fig.axes:
+            axes.legend_ = None
+            axes.relim()
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.set_view_interval(*UNSEEN if axis.get_scale() != "log" else (1, 10), ignore=True)
+            axes.autoscale(True)
+        return self.fig, np.array(self.fig.axes)
+
+
+_PLAYED: ContextVar[Stage | None] = ContextVar("played", default=None)
 
 
 def nothing(why: str) -> Figure:
@@ -68,6 +119,20 @@ def rows(axes: plt.Axes, names: Iterable[object]) -> np.ndarray:
 def look(index: int) -> tuple[str, str]:
     """Colour and marker of a series: no two of the first 42 are the same."""
     return PALETTE[index % len(PALETTE)], MARKERS[(index + index // len(PALETTE)) % len(MARKERS)]
+
+
+def name_ends(axes: plt.Axes, ends: list[tuple[object, object, float]]) -> None:
+    """Write each line's name at its end; where ends meet, names are pushed apart, but not out of the panel."""
+    axes.autoscale_view()
+    points = 72 / axes.figure.dpi
+    height = points * axes.transData.transform([(0.0, end[2]) for end in ends])[:, 1] if ends else np.array([])
+    place, last = height.copy(), -np.inf
+    for index in np.argsort(height, kind="stable"):
+        place[index] = last = max(height[index], last + APART)
+    place -= max(last - points * axes.bbox.y1, 0)
+    for index, (name, where, value) in enumerate(ends):
+        axes.annotate(short(name, 24), (where, value), xytext=(7, place[index] - height[index]), textcoords="offset points",
+                      color=look(index)[0], va="center", fontsize=9.5)
 
 
 def show(fig: Figure, alt: str, *, is_live: bool = False) -> None:
@@ -129,7 +194,7 @@ def _live_image(fig: Figure, alt: str) -> str:
     """An image with its words: JupyterLab leaves out those of a bare PNG."""
     from PIL import Image
 
-    raw = io.BytesIO()
-    fig.canvas.draw()  # once, where savefig would lay out and draw twice
-    Image.fromarray(np.asarray(fig.canvas.buffer_rgba())[..., :3]).save(raw, format="png", compress_level=1)
+    raw, canvas = io.BytesIO(), FigureCanvasAgg(fig)
+    canvas.draw()  # once, where savefig would lay out and draw twice
+    Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]).save(raw, format="png", compress_level=1)
     return f'<img alt="{html.escape(alt)}" src="data:image/png;base64,{base64.b64encode(raw.getvalue()).decode()}">'

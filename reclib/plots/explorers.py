@@ -5,63 +5,80 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from reclib.plots.base import GREY, PALETTE, Figure, look, panels
+from reclib.plots.base import GREY, PALETTE, Figure, look, name_ends, panels, rows
 
 
-def regraded(spread: pd.DataFrame, grades: pd.DataFrame) -> Figure:
+def regraded(spread: pd.DataFrame, grades: pd.DataFrame, *, scale: tuple[float, float]) -> Figure:
     """Explorer of signals: grades of pairs now and at the start, and the grade that one event makes by its age.
 
     Args:
         spread: rating (low end of the bin), width, now and start (shares).
         grades: event_type, days, rating.
+        scale: lowest and highest rating.
     """
     fig, (left, right) = panels(2, width=8.4, height=3.2)
-    left.bar(spread["rating"], 100 * spread["now"], width=0.92 * spread["width"], align="edge", color=PALETTE[0], label="now")
+    left.bar(spread["rating"], 100 * spread["now"], width=0.92 * spread["width"], align="edge", color=PALETTE[0])
     edges = np.append(spread["rating"], spread["rating"].iloc[-1] + spread["width"].iloc[-1])
-    left.stairs(100 * spread["start"], edges, color="black", linestyle="--", linewidth=1.2, label="at the start")
-    left.set(title="Grades of all pairs", xlabel="rating", ylabel="share of pairs (%)")
-    left.legend(frameon=False)
-    right.set(title="The grade that one event makes", xlabel="days ago", ylabel="rating")
+    left.stairs(100 * spread["start"], edges, color="black", linestyle="--", linewidth=1.2)
+    left.set(title="Grades of all pairs (dashed: at the start)", xlabel="rating", ylabel="share of pairs (%)")
+    right.set(title="The grade that one event makes", xlabel="days ago", ylabel="rating", ylim=scale)
+    ends = []
     for index, (name, own) in enumerate(grades.groupby("event_type", sort=False)):
         colour, marker = look(index)
-        right.plot(own["days"], own["rating"], color=colour, marker=marker, markersize=3, linewidth=1.4, label=name)
-    if len(grades):
-        right.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        right.plot(own["days"], own["rating"], color=colour, marker=marker, markersize=3, linewidth=1.4)
+        ends.append((name, own["days"].iloc[-1], own["rating"].iloc[-1]))
+    name_ends(right, ends)
     return fig
 
 
-def day(history: pd.DataFrame, offered: pd.DataFrame, ranked: pd.DataFrame, *, chosen: int | None) -> Figure:
+def day(history: pd.DataFrame, offered: pd.DataFrame, ranked: pd.DataFrame, *, chosen: int) -> Figure:
     """Explorer of one customer: what they did, who offered what, and what became of each ranked item.
 
     Args:
-        history: days_ago, event_type.
-        offered: source, n_offered, n_shown.
-        ranked: rank, state, best first.
-        chosen: rank that is asked about, or None.
+        history: days_ago, event_type; a row for each category of `event_type`, empty or not.
+        offered: source, n_offered, n_shown, a row for each.
+        ranked: rank, state; a row for each category of `state`, empty or not.
+        chosen: rank that is asked about.
     """
-    fig, axes = panels(3, width=10.4, height=3.2)
-    names = history["event_type"].value_counts().sort_index().index.tolist()
-    for index, name in enumerate(names):
-        at = history.loc[history["event_type"] == name, "days_ago"]
-        axes[0].plot(at, np.full(len(at), index), look(index)[1], color=look(index)[0], markersize=4)
-    axes[0].set(title="What they did", xlabel="days ago", yticks=range(len(names)), yticklabels=names)
-    axes[0].invert_xaxis()
-    shown = offered.iloc[::-1]
-    axes[1].barh(shown["source"], shown["n_offered"], color=PALETTE[5], height=0.62, label="offered")
-    axes[1].barh(shown["source"], shown["n_shown"], color=PALETTE[1], height=0.62, hatch="//", edgecolor="white", label="shown")
-    axes[1].set(title="Who offered what", xlabel="items")
-    axes[1].grid(axis="y", visible=False)
-    if len(offered):
-        axes[1].legend(frameon=False, loc="lower right")
-    states = list(dict.fromkeys(ranked["state"]))
-    axes[2].scatter(ranked["rank"], [states.index(state) for state in ranked["state"]], marker="|", s=70, linewidth=1.4,
-                    color=[PALETTE[1] if state == "shown" else PALETTE[0] for state in ranked["state"]])
-    if chosen is not None:
-        axes[2].axvline(chosen, color=GREY, linewidth=1, linestyle="--")
-        axes[2].plot(chosen, states.index(ranked.set_index("rank")["state"][chosen]), "o", markersize=9, markerfacecolor="none",
-                     markeredgecolor="black")
-    axes[2].set(title="What became of each item", xlabel="rank before rules", yticks=range(len(states)),
-                yticklabels=[state.replace("_", " ") for state in states])
+    fig, (left, middle, right) = panels(3, width=10.4, height=3.2)
+    rows(left, history["event_type"].cat.categories)
+    for index in range(len(history["event_type"].cat.categories)):
+        at = history.loc[(history["event_type"].cat.codes == index).to_numpy(), "days_ago"]
+        left.plot(at, np.full(len(at), index), look(index)[1], color=look(index)[0], markersize=4)
+    left.set(title="What they did", xlabel="days ago")
+    left.xaxis.set_inverted(True)
+    at = rows(middle, offered["source"])
+    middle.barh(at, offered["n_offered"], color=PALETTE[5], height=0.62)
+    middle.barh(at, offered["n_shown"], color=PALETTE[1], height=0.62, hatch="//", edgecolor="white")
+    middle.set(title="Who offered what (hatched: shown)", xlabel="items")
+    rows(right, ranked["state"].cat.categories.str.replace("_", " "))
+    place, is_shown = ranked["state"].cat.codes.to_numpy(), (ranked["state"] == "shown").to_numpy()
+    right.scatter(ranked["rank"], place, marker="|", s=70, linewidth=1.4, color=np.where(is_shown, PALETTE[1], PALETTE[0]))
+    right.axvline(chosen, color=GREY, linewidth=1, linestyle="--")
+    right.plot(chosen, place[(ranked["rank"] == chosen).to_numpy()][0], "o", markersize=9, markerfacecolor="none",
+               markeredgecolor="black")
+    right.set(title="What became of each item", xlabel="rank before rules")
+    return fig
+
+
+def thresholds(path: pd.DataFrame, now: dict[str, float], *, moved: str, at: float) -> Figure:
+    """Explorer of rules: value and filled slots along one threshold, and all measures where the thresholds stand.
+
+    Args:
+        path: at (threshold), value and filled slots (shares of the start).
+        now: measure -> share of the start.
+        moved: name of the threshold that `path` follows.
+        at: where it stands.
+    """
+    fig, (left, right) = panels(2, width=8.4, height=3.0)
+    for place, name in enumerate(("value", "filled slots")):
+        left.plot(path["at"], 100 * path[name], color=look(place)[0], marker=look(place)[1], markersize=4, label=name)
+    left.axvline(at, color=GREY, linewidth=1, linestyle="--")
+    left.set(title="Along the first threshold", xlabel=moved.replace("_", " "), ylabel="of the start (%)", ylim=(0, None))
+    left.legend(frameon=False)
+    right.barh(rows(right, now), [100 * share for share in now.values()], color=PALETTE[0], height=0.6)
+    right.axvline(100, color=GREY, linewidth=1)
+    right.set(title="Where the thresholds stand", xlabel="of the start (%)")
     return fig
 
 

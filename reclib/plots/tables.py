@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 from matplotlib import ticker
 
-from reclib.plots.base import GREY, PALETTE, Figure, figure, look, plt, rows, short
-
-APART = 11.0
+from reclib.plots.base import GREY, PALETTE, Figure, figure, look, name_ends, rows
 
 
 def bars(table: pd.DataFrame, *, label: str, value: str, title: str, x: str, low: str | None = None,
@@ -35,22 +32,8 @@ def lines(table: pd.DataFrame, *, at: str, value: str, by: str | None = None, ti
     if pd.api.types.is_numeric_dtype(table[at]) and (table[at] % 1 == 0).all():
         axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
     if by is not None:
-        _name_ends(axes, [(name, group[at].iloc[-1], group[value].iloc[-1]) for name, group in groups if len(group)])
+        name_ends(axes, [(name, group[at].iloc[-1], group[value].iloc[-1]) for name, group in groups if len(group)])
     return fig
-
-
-def _name_ends(axes: plt.Axes, ends: list[tuple[object, object, float]]) -> None:
-    """Write each line's name at its end; where ends meet, names are pushed apart, but not out of the panel."""
-    axes.autoscale_view()
-    points = 72 / axes.figure.dpi
-    height = points * axes.transData.transform([(0.0, end[2]) for end in ends])[:, 1] if ends else np.array([])
-    place, last = height.copy(), -np.inf
-    for index in np.argsort(height, kind="stable"):
-        place[index] = last = max(height[index], last + APART)
-    place -= max(last - points * axes.bbox.y1, 0)
-    for index, (name, where, value) in enumerate(ends):
-        axes.annotate(short(name, 24), (where, value), xytext=(7, place[index] - height[index]), textcoords="offset points",
-                      color=look(index)[0], va="center", fontsize=9.5)
 
 
 def intervals(table: pd.DataFrame, *, label: str, value: str, low: str, high: str, title: str, x: str,

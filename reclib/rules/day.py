@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -12,6 +14,19 @@ from reclib.rules.plan import Case, Plan
 
 N_CUSTOMERS = 6
 N_SOURCES = 8
+
+
+@dataclass(frozen=True)
+class _Day:
+    """A customer's night as it was decided, and what the figure shows of it."""
+
+    desk: trace.Desk
+    case: Case
+    plan: Plan
+    shown: pd.Series
+    history: pd.DataFrame
+    offers: pd.DataFrame
+    ranks: pd.DataFrame
 
 
 class Day:
@@ -26,15 +41,12 @@ class Day:
         self._case, self._plan, self._as_of = case, plan, as_of
         known = case.world.customers["customer_id"]
         chosen = _telling(case, plan)
-        self._codes = {str(known.iloc[code]): code for code in chosen}
         mine = known.take(chosen)
-        own = ranked[(ranked["policy"] == plan.policy).to_numpy()]
-        self._ranked, self._candidates = _rows_of(own, mine), _rows_of(candidates, mine)
-        history = events[(events["occurred_at"] <= as_of).to_numpy()]
-        self._history = {name: rows[rows["event_type"] != "impression"] for name, rows in _rows_of(history, mine).items()}
-        self._decided = {name: self._again(name) for name in self._codes}
-        deepest = max((len(rows) for rows in self._ranked.values()), default=0)
-        self.controls = {"customer": list(self._codes), "rank": (1, deepest, 1, self._missed())} if self._codes else {}
+        history = events[(events["occurred_at"] <= as_of).to_numpy() & (events["event_type"] != "impression").to_numpy()]
+        own = [_rows_of(table, mine) for table in (ranked[(ranked["policy"] == plan.policy).to_numpy()], candidates, history)]
+        self._days = _side_by_side({name: self._decided(code, *(rows[name] for rows in own)) for name, code in zip(mine.astype("str"), chosen)})
+        deepest = max((len(each.ranks) for each in self._days.values()), default=0)
+        self.controls = {"customer": list(self._days), "rank": (1, deepest, 1, self._missed())} if self._days else {}
 
     def draw(self, *, customer: str = "", rank: int = 1) -> tuple[Figure, str]:
         """One customer's history, offers and slate, and why the item at a rank is shown or not.
@@ -43,41 +55,49 @@ class Day:
             customer: id as text.
             rank: before rules; the customer's last one where there are fewer.
         """
-        if not self._decided:
+        if not self._days:
             return plots.nothing("Nothing was ranked, so no customer's day can be shown."), "Nothing was ranked."
-        desk, case, plan = self._decided[customer]
-        rank = min(int(rank), int(plan.rank.max()))
-        row = int(np.flatnonzero(plan.is_ranked & (plan.rank == rank))[0])
-        item = case.world.items["item_id"].iloc[int(case.pairs.item[row])]
-        slate = np.flatnonzero(plan.position > 0)
-        shown = case.world.items["item_id"].take(case.pairs.item[slate[np.argsort(plan.position[slate])]])
-        told = trace.told(desk, case, plan, row, item)
-        history = self._history[customer]
-        past = pd.DataFrame({"days_ago": (self._as_of - history["occurred_at"]) / pd.Timedelta(days=1),
-                             "event_type": history["event_type"].astype("str")})
-        order = np.argsort(plan.rank[plan.is_ranked], kind="stable")
-        ranks = pd.DataFrame({"rank": plan.rank[plan.is_ranked][order], "state": plan.state[plan.is_ranked][order]})
-        offered = _offers(desk.candidates, shown)
-        return plots.day(past, offered, ranks, chosen=rank), self._said(customer, past, desk, shown, told)
+        own = self._days[customer]
+        rank = min(int(rank), int(own.plan.rank.max()))
+        row = int(np.flatnonzero(own.plan.is_ranked & (own.plan.rank == rank))[0])
+        told = trace.told(own.desk, own.case, own.plan, row, own.case.world.items["item_id"].iloc[int(own.case.pairs.item[row])])
+        return plots.day(own.history, own.offers, own.ranks, chosen=rank), self._said(customer, own, told)
 
     def _missed(self) -> int:
         """Best rank of the first customer that is not shown, else 1."""
-        _, _, plan = next(iter(self._decided.values()))
-        missed = plan.rank[plan.is_ranked & (plan.position == 0)]
-        return int(missed.min()) if len(missed) else 1
+        ranks = next(iter(self._days.values())).ranks
+        return int(ranks.loc[(ranks["state"] != "shown").to_numpy(), "rank"].min()) if (ranks["state"] != "shown").any() else 1
 
-    def _said(self, customer: str, past: pd.DataFrame, desk: trace.Desk, shown: pd.Series, told: trace.Answer) -> str:
-        before = f"left {_many(len(past), 'event')}, the last {past['days_ago'].min():.1f} days ago" if len(past) else "has no history"
-        offers = desk.candidates
+    def _said(self, customer: str, own: _Day, told: trace.Answer) -> str:
+        before = (f"left {_many(len(own.history), 'event')}, the last {own.history['days_ago'].min():.1f} days ago" if len(own.history)
+                  else "has no history")
+        offers = own.desk.candidates
         return (f"Customer {customer} {before}; {_many(offers['source'].nunique(), 'source')} offered "
-                f"{_many(offers['item_id'].nunique(), 'item')}, {len(desk.ranked)} ranked; the slate of {told.policy} is "
-                f"{', '.join(map(str, shown)) or 'empty'}. {told.sentence}")
+                f"{_many(offers['item_id'].nunique(), 'item')}, {len(own.desk.ranked)} ranked; the slate of {told.policy} is "
+                f"{', '.join(map(str, own.shown)) or 'empty'}. {told.sentence}")
 
-    def _again(self, name: str) -> tuple[trace.Desk, Case, Plan]:
-        code = self._codes[name]
-        desk = trace.desk_of(self._case, self._plan, code, self._ranked[name].reset_index(drop=True),
-                             self._candidates[name].reset_index(drop=True))
-        return desk, *desk.decide()
+    def _decided(self, code: int, ranked: pd.DataFrame, candidates: pd.DataFrame, history: pd.DataFrame) -> _Day:
+        desk = trace.desk_of(self._case, self._plan, code, ranked.reset_index(drop=True), candidates.reset_index(drop=True))
+        case, plan = desk.decide()
+        slate = np.flatnonzero(plan.position > 0)
+        shown = case.world.items["item_id"].take(case.pairs.item[slate[np.argsort(plan.position[slate])]])
+        past = pd.DataFrame({"days_ago": (self._as_of - history["occurred_at"]) / pd.Timedelta(days=1),
+                             "event_type": history["event_type"].astype("str")})
+        ranks = pd.DataFrame({"rank": plan.rank, "state": plan.state})[plan.is_ranked].sort_values("rank", kind="stable")
+        return _Day(desk, case, plan, shown, past, _offers(desk.candidates, shown), ranks)
+
+
+def _side_by_side(days: dict[str, _Day]) -> dict[str, _Day]:
+    """Give all days the same rows in their figures: every type of event, source and state that one of them has."""
+    if not days:
+        return {}
+    types, states, offers = (pd.concat([getattr(each, name) for each in days.values()]) for name in ("history", "ranks", "offers"))
+    most = offers.groupby("source")["n_offered"].sum().reset_index().sort_values(["n_offered", "source"], ascending=[False, True])
+    sources = most["source"].head(N_SOURCES)
+    dtypes = [pd.CategoricalDtype(sorted(types["event_type"].unique())), pd.CategoricalDtype(states["state"].unique())]
+    return {name: replace(each, history=each.history.astype({"event_type": dtypes[0]}), ranks=each.ranks.astype({"state": dtypes[1]}),
+                          offers=each.offers.set_index("source").reindex(sources, fill_value=0).reset_index())
+            for name, each in days.items()}
 
 
 def _telling(case: Case, plan: Plan) -> list[int]:
@@ -99,10 +119,9 @@ def _rows_of(table: pd.DataFrame, customers: pd.Series) -> dict[str, pd.DataFram
 
 
 def _offers(candidates: pd.DataFrame, shown: pd.Series) -> pd.DataFrame:
-    """How many items each source offered and how many of them are shown, the fullest lists first."""
+    """How many items each source offered and how many of them are shown."""
     marked = candidates.assign(source=candidates["source"].astype("str"), is_shown=candidates["item_id"].isin(shown))
-    table = marked.groupby("source").agg(n_offered=("item_id", "nunique"), n_shown=("is_shown", "sum")).reset_index()
-    return table.sort_values(["n_offered", "source"], ascending=[False, True]).head(N_SOURCES)
+    return marked.groupby("source").agg(n_offered=("item_id", "nunique"), n_shown=("is_shown", "sum")).reset_index()
 
 
 def _many(n: int, noun: str) -> str:

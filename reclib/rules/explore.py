@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
 from reclib import plots
@@ -51,32 +52,19 @@ class Desk:
         """
         first, (low, high, _, _) = next(iter(self.controls.items()))
         steps = np.unique(np.round(np.linspace(low, high, N_STEPS), 3 if high <= 1 else 0))
-        path = [self._shares(**(values | {first: float(step)})) for step in steps]
+        path = pd.DataFrame([self._shares(**(values | {first: float(step)})) for step in steps]).assign(at=steps)
         now = self._shares(**values)
-        fig, (left, right) = plots.plt.subplots(1, 2, figsize=(8.4, 3.0))
-        fig.subplots_adjust(left=0.08, right=0.97, bottom=0.17, top=0.89, wspace=0.55)
-        for place, name in enumerate(("value", "filled slots")):
-            left.plot(steps, [100 * shares[name] for shares in path], color=plots.PALETTE[place], marker=plots.MARKERS[place],
-                      markersize=4, label=name)
-        left.axvline(values[first], color=plots.GREY, linewidth=1, linestyle="--")
-        left.set(title="Along the first threshold", xlabel=first.replace("_", " "), ylabel="of the start (%)", ylim=(0, None))
-        left.legend(frameon=False)
-        names = list(now)[::-1]
-        right.barh(names, [100 * now[name] for name in names], color=plots.PALETTE[0], height=0.6)
-        right.axvline(100, color=plots.GREY, linewidth=1)
-        right.set(title="Where the thresholds stand", xlabel="of the start (%)")
-        right.grid(axis="y", visible=False)
-        return fig, self._said(values, now, first, steps, path)
+        return plots.thresholds(path, now, moved=first, at=values[first]), self._said(values, now, first, path.iloc[-1])
 
     def _shares(self, **values: float) -> dict[str, float]:
         now = self._decided(**values)
         return {name: now[name] / self._base[name] if self._base[name] else 0.0 for name in now}
 
-    def _said(self, values: dict[str, float], now: dict[str, float], first: str, steps: np.ndarray, path: list[dict]) -> str:
+    def _said(self, values: dict[str, float], now: dict[str, float], first: str, last: pd.Series) -> str:
         kept = ", ".join(f"{name} {percent(now[name])}" for name in now)
         at = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in values.items())
-        return (f"With {at} the sample keeps of the start: {kept}. With {first.replace('_', ' ')} at {steps[-1]:g} it would keep "
-                f"{percent(path[-1]['value'])} of its value and {percent(path[-1]['filled slots'])} of its slots.")
+        return (f"With {at} the sample keeps of the start: {kept}. With {first.replace('_', ' ')} at {last['at']:g} it would keep "
+                f"{percent(last['value'])} of its value and {percent(last['filled slots'])} of its slots.")
 
     def _decided(self, **values: float) -> dict[str, float]:
         score = self._net
