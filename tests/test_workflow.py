@@ -113,6 +113,16 @@ def test_a_scenario_gives_parameters_to_all_and_to_single_notebooks(chain, tmp_p
     assert prepared.values["01_signals"] == {"half_life_days": 7.0}
 
 
+def test_a_scenario_may_name_a_notebook_that_is_not_in_the_run_but_not_misspell_its_parameters(chain, tmp_path, capsys):
+    (tmp_path / "s.yaml").write_text("notebooks: {signals: {half_life_days: 7}}")
+    request = prepare.Request(names=("00",), scenario=tmp_path / "s.yaml", notebooks=chain)
+    assert prepare.prepare(request).values == {"00_data": {}}
+    assert capsys.readouterr().out == "Left aside: 01_signals is not in this run, so half_life_days of it is not used.\n"
+    (tmp_path / "s.yaml").write_text("notebooks: {signals: {half_life: 7}}")
+    with pytest.raises(PlanError, match="unknown parameter 'half_life' of 01_signals; did you mean half_life_days"):
+        prepare.prepare(request)
+
+
 def test_a_scenario_with_an_unknown_key_is_refused(tmp_path):
     (tmp_path / "s.yaml").write_text("params: {seed: 9}\n")
     with pytest.raises(PlanError, match="unknown keys params; allowed: source, parameters, notebooks"):

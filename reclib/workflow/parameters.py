@@ -94,7 +94,8 @@ def _record(path: Path, content: dict, key: str) -> dict:
 
 
 def assign(
-    chosen: list[Notebook], asked: dict[str, object], single: dict[str, dict[str, object]] | None = None,
+    chosen: list[Notebook], asked: dict[str, object], single: dict[str, dict[str, object]] | None = None, *,
+    others: dict[str, Notebook] | None = None,
 ) -> dict[str, dict[str, object]]:
     """Give each notebook the parameters that it declares, typed.
 
@@ -102,6 +103,7 @@ def assign(
         chosen: the notebooks of the run.
         asked: values for every notebook that declares the name; texts are read as the declared type.
         single: values for one notebook each, by any of its names.
+        others: further notebooks that `single` may name; theirs are checked, told of and left aside.
 
     Returns:
         For each notebook, the values to inject; what nobody asked for keeps its default.
@@ -117,11 +119,15 @@ def assign(
         values[name], found = _typed(own, parameters)
         faults += found
     for word, wanted in (single or {}).items():
-        name = find(word, {notebook.name: notebook for notebook in chosen}).name
-        faults += _unknown(wanted or {}, {name: known[name]})
-        own, found = _typed({k: v for k, v in (wanted or {}).items() if k in known[name]}, known[name])
-        values[name] |= own
+        notebook = find(word, (others or {}) | {notebook.name: notebook for notebook in chosen})
+        name, its = notebook.name, declared(notebook.path)
+        faults += _unknown(wanted or {}, {name: its})
+        own, found = _typed({k: v for k, v in (wanted or {}).items() if k in its}, its)
         faults += found
+        if name in values:
+            values[name] |= own
+        else:
+            print(f"Left aside: {name} is not in this run, so {', '.join(own)} of it {'are' if len(own) > 1 else 'is'} not used.")
     if faults:
         raise PlanError("\n".join(dict.fromkeys(faults)))
     return values

@@ -98,7 +98,7 @@ def prepare(request: Request) -> Plan:
     chosen = select(list(request.names), known, has=has)
     if name and any(SOURCE in parameters.declared(notebook.path) for notebook in chosen):
         asked = asked | {SOURCE: name}
-    values = parameters.assign(chosen, asked, single)
+    values = parameters.assign(chosen, asked, single, others=known)
     readers = [notebook for notebook in chosen if SOURCE in parameters.declared(notebook.path)]
     if readers:
         _check(str(source["source"]), _source_options(readers[0], values))
