@@ -32,19 +32,6 @@ METRICS = {
     "aov": {"role": "exploratory", "kind": "ratio", "numerator": "spend", "denominator": "conversion"},
     "conversion_per_visit": {"role": "exploratory", "kind": "ratio", "numerator": "conversion", "denominator": "visit"},
 }
-PEERS = [
-    ("visit", "Mens E-Mail", 0.0765896, 0.0699532, 0.0832260, 1.4e-112, 0.6409, 0.8071),
-    ("visit", "Womens E-Mail", 0.0452331, 0.0388935, 0.0515727, 2.4e-44, 0.3565, 0.5000),
-    ("conversion", "Mens E-Mail", 0.0068050, 0.0050001, 0.0086099, 1.50e-13, 0.7795, 1.7388),
-    ("conversion", "Womens E-Mail", 0.0031111, 0.0014986, 0.0047235, 1.560e-4, 0.2340, 0.9524),
-    ("spend", "Mens E-Mail", 0.7698272, 0.4851397, 1.0545146, 1.164e-7, 0.6437, 1.9774),
-    ("spend", "Womens E-Mail", 0.4244122, 0.1689568, 0.6798676, 1.1294e-3, 0.2242, 1.2749),
-]
-ADJUSTED = [
-    ("visit", "Mens E-Mail", 0.076412, 0.0033784, 0.0044), ("visit", "Womens E-Mail", 0.045095, 0.0032280, 0.0040),
-    ("conversion", "Mens E-Mail", 0.0067835, 0.00092047, 0.0009), ("conversion", "Womens E-Mail", 0.0030967, 0.00082240, 0.0007),
-    ("spend", "Mens E-Mail", 0.76745, 0.145215, 0.0004), ("spend", "Womens E-Mail", 0.42270, 0.130308, 0.0004),
-]
 
 
 @pytest.fixture(scope="module")
@@ -67,21 +54,6 @@ def table(customers, plan):
     return readout.readout(customers, plan).set_index(["metric", "arm", "method"]).sort_index()
 
 
-@pytest.mark.parametrize(("metric", "arm", "effect", "low", "high", "p_value", "lift_low", "lift_high"), PEERS)
-def test_hillstrom_has_the_digits_of_the_peers(table, metric, arm, effect, low, high, p_value, lift_low, lift_high):
-    row = table.loc[(metric, arm, "unadjusted")]
-    assert row[["effect", "effect_low", "effect_high"]].tolist() == pytest.approx([effect, low, high], abs=6e-8)
-    assert row["p_value"] == pytest.approx(p_value, rel=0.03)
-    assert row[["lift_low", "lift_high"]].tolist() == pytest.approx([lift_low, lift_high], abs=1e-4)
-
-
-@pytest.mark.parametrize(("metric", "arm", "effect", "se", "saved"), ADJUSTED)
-def test_hillstrom_adjusted_has_the_digits_of_the_peers(table, metric, arm, effect, se, saved):
-    row = table.loc[(metric, arm, "cuped")]
-    assert (row["effect"], row["se"]) == (pytest.approx(effect, rel=3e-5), pytest.approx(se, rel=2e-5))
-    assert row["variance_saved"] == pytest.approx(saved, abs=6e-5)
-
-
 def test_hillstrom_ratios_caps_and_looks(table):
     cells = {("per_visit", "Mens E-Mail"): (1.63552, 0.0976), ("aov", "Mens E-Mail"): (-0.47578, 0.967),
              ("aov", "Womens E-Mail"): (7.892, 0.512), ("conversion_per_visit", "Mens E-Mail"): (0.014632, 0.01907),
@@ -101,24 +73,6 @@ def test_hillstrom_split_and_segments(customers, plan):
     womens = segments.by_segment(customers, plan, metrics=["visit"]).query("arm == 'Womens E-Mail' and segment == 'womens'")
     assert womens.set_index("value")["effect"].to_dict() == {"0": pytest.approx(0.0111, abs=1e-4), "1": pytest.approx(0.0731, abs=1e-4)}
     assert womens["p_interaction"].iloc[0] == pytest.approx(4 * 2.8e-22, rel=0.05)
-
-
-def test_statsmodels_and_scipy_agree_on_hillstrom(customers, table):
-    from scipy.stats import ttest_ind
-    from statsmodels.regression.linear_model import OLS
-    from statsmodels.stats.weightstats import CompareMeans, DescrStatsW
-
-    pair = customers[customers["arm"].isin(["No E-Mail", "Mens E-Mail"])]
-    arm, control = (pair.loc[pair["arm"] == name, "spend"] for name in ("Mens E-Mail", "No E-Mail"))
-    row = table.loc[("spend", "Mens E-Mail", "unadjusted")]
-    welch = CompareMeans(DescrStatsW(arm), DescrStatsW(control)).tconfint_diff(usevar="unequal")
-    assert row[["effect_low", "effect_high"]].tolist() == pytest.approx(welch, rel=1e-9)
-    assert row["p_value"] == pytest.approx(ttest_ind(arm, control, equal_var=False).pvalue, rel=1e-9)
-    is_mens = (pair["arm"] == "Mens E-Mail").to_numpy(dtype=float)
-    history = pair["history"].to_numpy() - pair["history"].mean()
-    fit = OLS(pair["spend"].to_numpy(), np.column_stack([np.ones(len(pair)), is_mens, history])).fit(cov_type="HC2")
-    adjusted = table.loc[("spend", "Mens E-Mail", "cuped")]
-    assert (adjusted["effect"], adjusted["se"]) == (pytest.approx(fit.params[1], rel=1e-4), pytest.approx(fit.bse[1], rel=1e-3))
 
 
 def test_tea_tasting_agrees_on_hillstrom(customers, table):
