@@ -18,7 +18,7 @@ def takeaway(sentence: str) -> None:
 
 
 def show(frame: pd.DataFrame, *, rows: int = N_ROWS, digits: int = 3, labels: dict[str, str] | None = None,
-         empty: str = "Nothing to list.") -> None:
+         shares: tuple[str, ...] = (), empty: str = "Nothing to list.") -> None:
     """Show the first rows of a table, rounded, without its index; say how many rows are left out.
 
     Args:
@@ -26,6 +26,7 @@ def show(frame: pd.DataFrame, *, rows: int = N_ROWS, digits: int = 3, labels: di
         rows: rows shown at most.
         digits: decimals of numbers that are not whole.
         labels: words for people in place of column names.
+        shares: columns that are written as percentages, with two decimals less.
         empty: what is said of a table without rows; an empty text says nothing.
     """
     from IPython.display import HTML, Markdown, display
@@ -34,7 +35,8 @@ def show(frame: pd.DataFrame, *, rows: int = N_ROWS, digits: int = 3, labels: di
         if empty:
             display(Markdown(empty))
         return
-    shown = pd.DataFrame({name: _cells(frame[name].head(rows), digits) for name in frame.columns})
+    shown = pd.DataFrame({name: _percents(frame[name].head(rows), digits - 2) if name in shares
+                          else _cells(frame[name].head(rows), digits) for name in frame.columns})
     shown = shown.rename(columns=labels or {})
     display({"text/html": HTML(shown.to_html(index=False, border=0)).data, "text/plain": shown.to_string(index=False)},
             raw=True)
@@ -52,6 +54,10 @@ def _cells(values: pd.Series, digits: int) -> list[str]:
         is_id = name.endswith("_id") or not pd.api.types.is_integer_dtype(values)
         return ["" if _is_missing(value) else str(value) if is_id else f"{value:,}" for value in values]
     return ["" if pd.isna(value) else _trimmed(value, digits) for value in values]
+
+
+def _percents(values: pd.Series, digits: int) -> list[str]:
+    return ["" if pd.isna(value) else percent(value, digits) for value in values]
 
 
 def _is_missing(value: object) -> bool:

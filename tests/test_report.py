@@ -24,6 +24,12 @@ def text_of(displayed):
     return show
 
 
+def test_shares_are_written_as_percentages_and_missing_ones_left_blank(text_of):
+    frame = pd.DataFrame({"share": [0.12345, None], "rate": [0.001, 0.5], "mean": [0.1, 0.2]})
+    assert [line.split() for line in text_of(frame, shares=("share", "rate")).split("\n")[1:]] == [
+        ["12.3", "%", "0.1", "%", "0.1"], ["50.0", "%", "0.2"]]
+
+
 def test_numbers_are_rounded_and_ids_are_not_grouped(text_of):
     text = text_of(pd.DataFrame({"customer_id": [12345], "n": [12345], "mean": [0.12345], "whole": [2.0]}))
     assert text.split("\n")[1].split() == ["12345", "12,345", "0.123", "2"]

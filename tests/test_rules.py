@@ -78,9 +78,15 @@ def test_every_kind_of_the_contract_has_its_place_in_the_precedence(kind):
     assert kind in register.PRECEDENCE
 
 
+@pytest.mark.parametrize("name", ["rules.yaml", "grocer.yaml", "evening.yaml"])
+def test_the_rule_files_of_the_project_are_sound_and_every_rule_has_an_owner_and_a_reason(name):
+    rules = register.load(register.choose(name, {}))
+    assert len(rules) > 5 and all(rule.owner and rule.reason[0].isupper() for rule in rules)
+
+
 def test_registers_survive_a_round_trip_and_keep_their_version():
     rules = register.parse(text_of('id: A, kind: policy, keep: {not: {field: x, op: ">", value: 3}}',
-                                   "id: B, kind: stock, valid_to: 2026-05-05"))
+                                   "id: B, kind: stock, valid_to: 2026-05-05", "id: C, kind: quiet_hours, start: 21:00, end: 08:00"))
     again = register.from_records(register.records(rules))
     assert again == rules and register.version(again) == register.version(rules)
     assert not len(schema.violations(register.table(rules), schema.TABLES["rules"]))

@@ -8,6 +8,7 @@ import pytest
 
 from reclib import explorers, schema, store
 from reclib.rules import (
+    changes,
     decide,
     diff,
     explore,
@@ -108,7 +109,7 @@ def test_the_smallest_boost_shows_the_item_and_a_smaller_one_does_not(run):
     boost = next(one for one in told.tried if one["kind"] == "boost")
     desk = trace.open_desk(row["customer_id"], run="latest", policy="value", items=store.read("items"), facts=store.read_facts("rules"))
     code = int(desk.world.code_items(pd.Series([row["item_id"]]))[0])
-    assert boost["is_verified"] and not trace._shows(trace._boosted(desk, row["item_id"], boost["size"] - 0.02), code)
+    assert boost["is_verified"] and not changes.shows(changes.boosted(desk, row["item_id"], boost["size"] - 0.02), code)
 
 
 def test_a_trace_weighs_novelty_and_repetition_as_the_night_did(run):

@@ -114,13 +114,13 @@ def _measured(case: Case, plan: Plan) -> dict[str, float]:
     if not fields_of.fault(case.world, "margin_rate"):
         price = case.world.items["price"].fillna(0.0).to_numpy("float64")[item] * p
         rate = fields_of.level(case.world, "margin_rate")[0].fillna(0.0).to_numpy("float64")[item]
-        made["margin rate of expected sales"] = (price * rate).sum() / price.sum() if price.sum() else 0.0
+        made["margin rate of expected sales (%)"] = 100 * (price * rate).sum() / price.sum() if price.sum() else 0.0
     if not fields_of.fault(case.world, "stock_on_hand"):
         stock = fields_of.level(case.world, "stock_on_hand")[0].fillna(0).to_numpy("float64")[item]
-        made["share of slots on items with under 10 in stock"] = float((stock < 10).mean()) if len(stock) else 0.0
+        made["slots on items with under 10 in stock (%)"] = 100 * float((stock < 10).mean()) if len(stock) else 0.0
     made["different items shown"] = float((counts > 0).sum())
     made["exposure Gini"] = float(((2 * np.arange(1, n + 1) - n - 1) * counts).sum() / (n * counts.sum())) if counts.sum() else 0.0
-    for name, measure in (("n_seen_7d", "share of slots seen this week"), ("n_bought_28d", "share of slots bought in 28 days")):
+    for name, measure in (("n_seen_7d", "slots seen this week (%)"), ("n_bought_28d", "slots bought in 28 days (%)")):
         if not fields_of.fault(case.world, name):
-            made[measure] = float((case.pairs.column(name)[shown] > 0).mean()) if shown.any() else 0.0
+            made[measure] = 100 * float((case.pairs.column(name)[shown] > 0).mean()) if shown.any() else 0.0
     return {name: round(float(value), 6) for name, value in made.items()}

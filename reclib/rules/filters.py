@@ -65,7 +65,7 @@ def refusals(rule: Rule, pairs: Pairs) -> np.ndarray:
         if rule.item_id is not None:
             is_item = pairs.item == item_code(pairs.world, rule.item_id)
         return is_item if rule.when is None else is_item & _concerned(rule, rule.when, pairs)
-    keep = _threshold(rule)
+    keep = threshold(rule)
     return _broken(rule, getattr(rule, "when", None), hold(keep, pairs.column), pairs)
 
 
@@ -81,12 +81,18 @@ def detail(rule: Rule, pairs: Pairs) -> pd.Series:
     return said if asked else pd.Series("named by hand", index=range(len(pairs)), dtype="str")
 
 
+def met(rule: Rule, pairs: Pairs, row: int) -> str:
+    """Say which value the rule met at one pair."""
+    return detail(rule, pairs.take(np.array([row]))).iloc[0]
+
+
 def _conditions(rule: Rule) -> list[Condition]:
-    own = [] if isinstance(rule, (Filter, Suppression, Block)) else [_threshold(rule)]
+    own = [] if isinstance(rule, (Filter, Suppression, Block)) else [threshold(rule)]
     return own + [part for part in (getattr(rule, "keep", None), getattr(rule, "when", None)) if part is not None]
 
 
-def _threshold(rule: Rule) -> Test:
+def threshold(rule: Stock | MarginFloor | FrequencyCap) -> Test:
+    """The condition that a rule with a threshold keeps by."""
     if isinstance(rule, Stock):
         return Test(field=rule.field, op=">=", value=rule.min)
     if isinstance(rule, MarginFloor):

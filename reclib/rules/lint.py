@@ -89,7 +89,7 @@ def _total(case: Case, live: list[Rule]) -> Iterator[Finding]:
     """Row rules that leave nothing at all, such as a margin floor above the best margin."""
     for rule in live:
         if len(case.pairs) and rule.id in case.refused and case.refused[rule.id].all():
-            yield rule.id, f"refuses every pair ({filters.detail(rule, case.pairs.take(np.arange(1))).iloc[0]})", "contradiction"
+            yield rule.id, f"refuses every pair ({filters.met(rule, case.pairs, 0)})", "contradiction"
 
 
 def _floors(case: Case, live: list[Rule], refused: np.ndarray) -> Iterator[Finding]:

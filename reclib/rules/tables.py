@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from reclib.rules import register
+from reclib.rules.again import prices_of
 from reclib.rules.fields import level
 from reclib.rules.plan import Case, Plan
 from reclib.rules.prices import Priced, would_refuse
@@ -84,7 +85,7 @@ def facts(case: Case, plans: dict[str, Plan], priced: Priced, source: dict, unit
         "n_slots": len(case.world.customers) * case.k, "n_shown": int((main.position > 0).sum()),
         "relaxed": {name: plan.relaxed | dict.fromkeys(plan.found.relaxed, len(case.world.customers))
                     for name, plan in plans.items()},
-        "prices": {name: _prices(case, plan) for name, plan in plans.items()},
+        "prices": {name: prices_of(case, plan) for name, plan in plans.items()},
         "everyone": case.world.memory.get("everyone", []), "event_types": list(case.world.event_types),
         "channel": case.world.channel, "delivered_at": str(case.world.delivered_at),
         "is_split": source.get("is_split"), "buyers_share": _buyers_share(case),
@@ -97,10 +98,3 @@ def _buyers_share(case: Case) -> dict[str, float]:
     if not any("buyers_share" in rule.needs for rule in case.rules):
         return {}
     return dict(zip(case.world.items["item_id"].astype("str"), level(case.world, "buyers_share")[0].tolist()))
-
-
-def _prices(case: Case, plan: Plan) -> dict:
-    items = np.flatnonzero(plan.found.item_prices > 0)
-    ids = case.world.items["item_id"]
-    return {"items": {str(ids.iloc[item]): round(float(plan.found.item_prices[item]), 9) for item in items},
-            "rows": {name: round(float(price), 9) for name, price in plan.found.row_prices.items() if price > 0}}

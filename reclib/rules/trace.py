@@ -13,18 +13,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reclib import schema, store
-from reclib.allocation.problem import Allocation
+from reclib import store
 from reclib.report import number
-from reclib.rules import filters, pairs, register, slates
-from reclib.rules.decide import aligned, draft_of, prepare, settle
-from reclib.rules.kinds import FrequencyCap, MarginFloor, Pin, Rule, Stock
+from reclib.rules import changes, filters
+from reclib.rules.again import Desk, desk_of, open_desk
 from reclib.rules.plan import Case, Plan
 from reclib.rules.states import reduced
 
 STATES = ("not_in_catalogue", "unknown_customer", "not_retrieved", "filtered", "capped", "below_cut", "lost_to_allocation", "shown")
-CHANGES = ("meet the rule", "lift the rule", "boost", "one more slot", "pin")
-BOOST_UP_TO = 10.0
 
 
 @dataclass(frozen=True)
@@ -62,50 +58,6 @@ class Answer:
         return asdict(self)
 
 
-@dataclass(frozen=True)
-class Desk:
-    """One customer, ready to be decided again.
-
-    Attributes:
-        ranked: the customer's rows of `ranked`, of one policy.
-        candidates: the customer's rows of `candidates`.
-        rules: the register.
-        world: what rules may know.
-        policy: whose slates.
-        k: slots.
-        prices: of the run's shared limits: items (by id as text) and rows.
-        memory: cases prepared so far, by rules and slots.
-    """
-
-    ranked: pd.DataFrame
-    candidates: pd.DataFrame
-    rules: list[Rule]
-    world: pairs.World
-    policy: str
-    k: int
-    prices: dict
-    memory: dict = field(default_factory=dict, repr=False)
-
-    def decide(self, *, ranked: pd.DataFrame | None = None, rules: list[Rule] | None = None, k: int | None = None,
-               freed: tuple[str, int] | None = None) -> tuple[Case, Plan]:
-        """Decide the customer again, with something changed.
-
-        Args:
-            ranked, rules, k: in place of the run's own.
-            freed: a rule and an item code: as if the rule did not refuse this pair.
-        """
-        rows, asked = self.ranked if ranked is None else ranked, self.rules if rules is None else rules
-        key = tuple(rule.id for rule in asked), self.k if k is None else k
-        if key not in self.memory:
-            self.memory[key] = prepare(self.ranked, asked, self.world, k=key[1])
-        case = self.memory[key]
-        if freed is not None and freed[0] in case.refused:
-            open_ = case.refused[freed[0]] & (case.pairs.item != freed[1])
-            case = replace(case, refused=case.refused | {freed[0]: open_})
-        draft = draft_of(aligned(rows, case), case, self.policy)
-        return case, settle(case, draft, _at_prices(draft, case, self))
-
-
 def why(customer_id: object, item_id: object, *, run: str = store.LATEST, policy: str | None = None,
         ranks: Callable[[object, object, str], list[dict]] | None = None) -> Answer:
     """Trace any pair of a customer and an item through the layers of a run.
@@ -136,25 +88,6 @@ def why(customer_id: object, item_id: object, *, run: str = store.LATEST, policy
     return explain(desk, customer, item, published=own, beyond=[] if is_offered or ranks is None else ranks(customer, item, run))
 
 
-def open_desk(customer: object, *, run: str, policy: str, items: pd.DataFrame, facts: dict) -> Desk:
-    """Read one customer's rows of a run."""
-    source = store.read_facts("source", run=run)
-    mine = {"customer_id": customer}
-    ranked = store.read("ranked", run=run, where=mine | {"policy": policy},
-                        columns=["policy", "customer_id", "item_id", "p_response", "value", "priority", "rank"])
-    events = store.read("events", run=run, columns=["occurred_at", "customer_id", "item_id", "event_type"], where=mine)
-    offered = store.read("candidates", run=run, where=mine,
-                         columns=["customer_id", "item_id", "source", "source_rank", "source_score"])
-    people = store.read("customers", run=run, where=mine) if store.has("customers", run=run) else None
-    world = pairs.build(items, people, events, as_of=schema.end_of_day(source["as_of"]), customer_ids=pd.Series([customer]),
-                        candidates=offered, everyone=facts.get("everyone"), event_types=facts.get("event_types"),
-                        channel=facts.get("channel", pairs.HOME), delivered_at=facts.get("delivered_at"))
-    if facts.get("buyers_share"):
-        world.memory["buyers_share"] = world.items["item_id"].astype("str").map(facts["buyers_share"]), "item"
-    return Desk(ranked, offered, register.from_records(facts["register"]), world, policy, facts["k"],
-                facts.get("prices", {}).get(policy, {}))
-
-
 def explain(desk: Desk, customer: object, item: object, *, published: pd.DataFrame | None = None,
             beyond: list[dict] | None = None) -> Answer:
     """Trace one pair of a customer that is on the desk.
@@ -175,7 +108,7 @@ def explain(desk: Desk, customer: object, item: object, *, published: pd.DataFra
         answer = replace(answer, is_reproduced=_same_slate(case, plan, published))
     if answer.state == "shown":
         return answer
-    tried = _try_all(desk, case, plan, row, code, item)
+    tried = changes.try_all(desk, case, plan, row, code, item)
     change = next((one for one in tried if one["is_verified"]), None)
     said = (f" It would show if {change['sentence']}." if change
             else " No single change of the list would have shown it.")
@@ -192,18 +125,6 @@ def told(desk: Desk, case: Case, plan: Plan, row: int, item: object) -> Answer:
         item: its item.
     """
     return _ended(desk, case, plan, row, desk.ranked["customer_id"].iloc[0], item, _layers(desk, case, plan, row, item))
-
-
-def desk_of(case: Case, plan: Plan, customer: int, ranked: pd.DataFrame, candidates: pd.DataFrame) -> Desk:
-    """Put one customer of a decided case on the desk.
-
-    Args:
-        case, plan: what was decided for all.
-        customer: code in the case.
-        ranked: the customer's rows, of the plan's policy.
-        candidates: the customer's rows.
-    """
-    return Desk(ranked, candidates, case.rules, _narrowed(case.world, customer), plan.policy, case.k, _prices_of(case, plan))
 
 
 def examples(case: Case, plan: Plan, ranked: pd.DataFrame, candidates: pd.DataFrame) -> pd.DataFrame:
@@ -244,37 +165,6 @@ def example_sentence(table: pd.DataFrame) -> str:
             f"{one['change']}.")
 
 
-def _at_prices(draft: Plan, case: Case, desk: Desk) -> Allocation:
-    """The customer's best slate at the run's prices of the shared limits."""
-    if "item prices" not in desk.memory:
-        found = desk.world.items["item_id"].astype("str").map(desk.prices.get("items", {}))
-        desk.memory["item prices"] = found.fillna(0.0).to_numpy("float64")
-    empty = Allocation(position=np.zeros(draft.problem.item.shape, dtype="int16"), value=0.0, bound=0.0,
-                       item_prices=desk.memory["item prices"], row_prices=desk.prices.get("rows", {}), rows=pd.DataFrame(columns=["name", "slack"]), fill_rate=0.0,
-                       method="prices", n_iterations=0)
-    taken, _ = reduced(case, replace(draft, found=empty))
-    problem = draft.problem
-    position = slates.greedy(problem.item, problem.value - slates.laid_out(problem, taken), problem.quotas, problem.k)
-    return replace(empty, position=position)
-
-
-def _prices_of(case: Case, plan: Plan) -> dict:
-    ids = case.world.items["item_id"].astype("str")
-    return {"items": dict(zip(ids, plan.found.item_prices.tolist())), "rows": dict(plan.found.row_prices)}
-
-
-def _narrowed(world: pairs.World, customer: int) -> pairs.World:
-    """The world of one customer, with what was worked out for it."""
-    events = world.events[world.events["customer_code"] == customer].assign(customer_code=0)
-    memory = {name: world.memory[name] for name in ("everyone", "buyers_share") if name in world.memory}
-    if "is_personal" in world.memory:
-        keys, values, empty = world.memory["is_personal"]
-        mine = keys // len(world.items) == customer
-        memory["is_personal"] = keys[mine] - customer * len(world.items), values[mine], empty
-    return replace(world, customers=world.customers.iloc[[customer]].reset_index(drop=True), events=events.reset_index(drop=True),
-                   memory=memory)
-
-
 def _never_offered(case: Case, desk: Desk) -> list:
     ranked = set(desk.ranked["item_id"])
     return next(([item] for item in case.world.items["item_id"] if item not in ranked), [])
@@ -306,7 +196,7 @@ def _layers(desk: Desk, case: Case, plan: Plan, row: int, item: object) -> dict:
     price, parts = reduced(case, plan)
     layers["ranking"] = {"rank": int(plan.rank[row]), "p_response": float(plan.p_response[row]), "money": float(plan.money[row]),
                          "priority": float(plan.priority[row])}
-    layers["rules"] = [{"rule_id": rule.id, "kind": rule.kind, "reason": rule.reason, "met": _met(rule, case, row)}
+    layers["rules"] = [{"rule_id": rule.id, "kind": rule.kind, "reason": rule.reason, "met": filters.met(rule, case.pairs, row)}
                        for rule in case.live(plan.policy) if rule.id in case.refused and case.refused[rule.id][row]]
     score = plan.score[row]
     layers["allocation"] = {"score": float(score) if np.isfinite(score) else None, "price": round(float(price[row]), 6),
@@ -359,81 +249,6 @@ def _not_retrieved(desk: Desk, customer: object, item: object, layers: dict) -> 
     end = int(ends.get(best["source"], 0))
     why = f"whose offers end at rank {end}" if best["source_rank"] > end else "but lost its place to items that more sources offer"
     return f"{start}; it ranks best, {best['source_rank']:,}, at {best['source']}, {why}."
-
-
-def _try_all(desk: Desk, case: Case, plan: Plan, row: int, code: int, item: object) -> list[dict]:
-    """Try the closed list of single changes, smallest first, each by deciding again."""
-    if row < 0:
-        return [_tried_pin(desk, code, item)]
-    if plan.first[row] >= 0:
-        return [*_tried_rules(desk, case, plan, row, code), _tried_pin(desk, code, item)]
-    tried = [_tried_boost(desk, code, item, plan, row)]
-    if plan.blame[row] >= 0:
-        rule = case.rules[int(plan.blame[row])]
-        without = [other for other in desk.rules if other.id != rule.id]
-        if rule.kind in ("slate_quota", "diversity"):
-            tried.append(_change("lift the rule", f"rule {rule.id} were lifted for this customer", rule.id,
-                                 _shows(desk.decide(rules=without), code)))
-    tried.append(_change("one more slot", f"the slate had {desk.k + 1} slots instead of {desk.k}", 1,
-                         _shows(desk.decide(k=desk.k + 1), code)))
-    tried.append(_tried_pin(desk, code, item))
-    return sorted(tried, key=lambda one: one["kind"] == "boost" and (one["size"] or 99) > 2)
-
-
-def _tried_rules(desk: Desk, case: Case, plan: Plan, row: int, code: int) -> list[dict]:
-    refusing = [rule for rule in case.live(plan.policy) if rule.id in case.refused and case.refused[rule.id][row]]
-    if len(refusing) > 1:
-        return []
-    rule = refusing[0]
-    kind, words = _threshold_words(rule, case, row)
-    return [_change(kind, words, rule.id, _shows(desk.decide(freed=(rule.id, code)), code))]
-
-
-def _met(rule: Rule, case: Case, row: int) -> str:
-    return filters.detail(rule, case.pairs.take(np.array([row]))).iloc[0]
-
-
-def _threshold_words(rule: Rule, case: Case, row: int) -> tuple[str, str]:
-    met = _met(rule, case, row)
-    if isinstance(rule, Stock):
-        return "meet the rule", f"{rule.field} were at least {rule.min:g} (now {met.split(' = ')[-1]})"
-    if isinstance(rule, MarginFloor):
-        return "meet the rule", f"margin_rate were at least {rule.min:g} (now {met.split(' = ')[-1]})"
-    if isinstance(rule, FrequencyCap):
-        return "meet the rule", f"{rule.counter} were below {rule.max:g} (now {met.split(',')[0].split(' = ')[-1]})"
-    return "lift the rule", f"rule {rule.id} did not refuse it ({met})"
-
-
-def _tried_boost(desk: Desk, code: int, item: object, plan: Plan, row: int) -> dict:
-    """The smallest boost that shows the item, to a hundredth, by halving."""
-    if plan.priority[row] <= 0 or not _shows(_boosted(desk, item, BOOST_UP_TO), code):
-        return _change("boost", f"its priority were boosted more than {BOOST_UP_TO:g} times", None, False)
-    low, high = 1.0, BOOST_UP_TO
-    while high - low > 0.005 * high:
-        middle = (low + high) / 2
-        low, high = (low, middle) if _shows(_boosted(desk, item, middle), code) else (middle, high)
-    size = float(np.ceil(high * 100) / 100)
-    return _change("boost", f"its priority were boosted {size:.2f} times", size, _shows(_boosted(desk, item, size), code))
-
-
-def _boosted(desk: Desk, item: object, times: float) -> tuple[Case, Plan]:
-    is_it = desk.ranked["item_id"] == item
-    return desk.decide(ranked=desk.ranked.assign(priority=desk.ranked["priority"].where(~is_it, desk.ranked["priority"] * times)))
-
-
-def _tried_pin(desk: Desk, code: int, item: object) -> dict:
-    plain = item.item() if isinstance(item, np.generic) else item
-    pin = Pin(kind="pin", id=f"trial pin of {plain}", owner="trace", reason="tried", item_id=plain, position=1)
-    return _change("pin", f"item {item} were pinned", 1, _shows(desk.decide(rules=register.in_order([*desk.rules, pin])), code))
-
-
-def _change(kind: str, sentence: str, size: object, is_verified: bool) -> dict:
-    return {"kind": kind, "sentence": sentence, "size": size, "is_verified": bool(is_verified)}
-
-
-def _shows(decided: tuple[Case, Plan], code: int) -> bool:
-    case, plan = decided
-    return bool((plan.position[case.pairs.item == code] > 0).any())
 
 
 def _same_slate(case: Case, plan: Plan, published: pd.DataFrame) -> bool:

@@ -21,7 +21,7 @@ WEIGHTS = (0.0, 0.1, 0.2, 0.4, 0.7, 1.0)
 N_WEEKS = 9
 CONTROLS = {
     "diversity": ("mmr", "different kinds in a slate"), "novelty": ("novelty", "bits of surprise an item"),
-    "repetition": ("repetition", "share of slots seen this week"),
+    "repetition": ("repetition", "slots seen this week (%)"),
 }
 
 
@@ -76,7 +76,7 @@ def _measure(rule: Diversity, shown: Pairs) -> float:
     if rule.method == "mmr":
         kind = pd.Series(groups(shown.world, rule.fields[0])[shown.item])
         return float(kind[kind >= 0].groupby(shown.customer[kind >= 0]).nunique().sum() / fields_of.n_distinct(shown.customer))
-    return float(np.mean(controls.surprise(shown) if rule.method == "novelty" else shown.column("n_seen_7d") > 0))
+    return float(np.mean(controls.surprise(shown) if rule.method == "novelty" else 100 * (shown.column("n_seen_7d") > 0)))
 
 
 def contacts(case: Case, plan: Plan) -> pd.DataFrame:
