@@ -178,6 +178,13 @@ def test_a_guardrail_that_is_not_shown_safe_holds(units):
     assert found["verdict"] == "HOLD" and "opted_out" in found["next_action"]
 
 
+def test_what_keeps_a_gain_from_being_shipped_is_named(units):
+    """Revenue is better and another success did not move: what is missing is the margin of the guardrail."""
+    metrics = PLAN["metrics"] | {"luck": {"role": "success"}, "opted_out": PLAN["metrics"]["opted_out"] | {"margin": 0.01}}
+    found = judge(units.assign(luck=np.random.default_rng(8).random(len(units))), metrics=metrics)
+    assert found["next_action"] == "Run on with more customers until opted_out can be told from the margin."
+
+
 def test_margin_is_relative_to_an_estimated_mean(units):
     row = read(units, metrics={"revenue": {"role": "guardrail", "margin": 0.02}}).iloc[0]
     assert (row["p_margin"] < 0.025) == (row["lift_low"] > -0.02)

@@ -221,9 +221,9 @@ def _how_to_go_on(own: pd.DataFrame, plan: Plan) -> str:
     unset = own.loc[own["finding"] == "no margin", "metric"]
     if len(unset):
         return f"State how much worse {', '.join(unset)} may get before the next test."
-    open_ones = own[(own["role"] == "success") & (own["finding"] == "not shown")]
-    if len(open_ones):
-        row = open_ones.iloc[0]
+    successes = own[own["role"] == "success"]
+    if not (successes["finding"] == "better").any() and (successes["finding"] == "not shown").any():
+        row = successes[successes["finding"] == "not shown"].iloc[0]
         return (f"Keep the control; a new test needs more customers: this one could find effects of "
                 f"{report.number(row['detectable'])} in {row['metric']}, and saw {report.number(row['effect'])}.")
     names = ", ".join(own.loc[own["finding"] == "margin not shown", "metric"])
