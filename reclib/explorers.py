@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import html
 import os
 import platform
@@ -78,6 +79,9 @@ def show(draw: Draw, **controls: Control) -> None:
 
 def mover(draw: Draw) -> Callable[..., None]:
     """What one move of a control does: draw again on the same stage, and show it quickly."""
+    # What stands before the first move need not be searched for garbage in the middle of a later one.
+    gc.collect()
+    gc.freeze()
     stage = plots.Stage()
 
     def move(**values: object) -> None:

@@ -34,6 +34,14 @@ def test_a_failed_check_makes_it_invalid_and_hides_the_money():
     assert decision.money_sentence(verdict) == "Money is not shown: the evidence cannot be read."
 
 
+def test_nothing_of_evidence_that_cannot_be_read_is_shown(readout):
+    invalid, ship = (decision.final_verdict(SHIP, _checks(status), readout=readout) for status in ("fail", "pass"))
+    assert (decision.believed(readout, invalid), invalid["guardrails"]) == (None, [])
+    assert decision.or_refused("It is better.", invalid) == decision.or_refused("", invalid) == "Not shown: the evidence cannot be read."
+    assert decision.believed(readout, ship) is readout and len(ship["guardrails"]) == 2
+    assert decision.or_refused("It is better.", ship) == "It is better."
+
+
 def test_without_an_experiment_it_holds_and_says_why():
     verdict = decision.final_verdict({}, None)
     assert (verdict["verdict"], verdict["effect"], verdict["checks"]) == ("HOLD", None, [])

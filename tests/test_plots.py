@@ -78,6 +78,13 @@ def test_equal_names_keep_their_own_rows_and_long_ones_are_cut(named):
     assert widths == named["value"].tolist()
 
 
+def test_shares_are_drawn_in_per_cent(named):
+    fig = plots.bars(named.assign(share=0.25), label="name", value="share", title="t", x="x (%)", in_percent=True)
+    widths = {bar.get_width() for bar in fig.axes[0].patches}
+    plots.plt.close(fig)
+    assert widths == {25.0}
+
+
 def test_names_at_the_ends_of_lines_do_not_meet():
     table = pd.DataFrame({"at": [1, 2] * 9, "value": [0.0, 1.0] * 9, "by": np.repeat(list("abcdefghi"), 2)})
     fig = plots.lines(table, at="at", value="value", by="by", title="t", x="x", y="y")

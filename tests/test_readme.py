@@ -50,12 +50,13 @@ def test_two_nights_at_once_are_one(tmp_path):
     assert run(f"exec 9> {tmp_path}/night.lock; flock 9; {line}").returncode == 1
 
 
-def test_the_unit_for_systemd_is_sound(tmp_path):
+def test_the_units_for_systemd_are_sound(tmp_path):
     if not shutil.which("systemd-analyze"):
         pytest.skip("no systemd here")
-    unit = tmp_path / "reclib.service"
-    unit.write_text(here(block("# systemd")))
-    done = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, timeout=60, check=False)
+    units = [tmp_path / "reclib.service", tmp_path / "reclib.timer"]
+    for unit in units:
+        unit.write_text(here(block(f"# systemd: {unit.name}")))
+    done = subprocess.run(["systemd-analyze", "verify", *map(str, units)], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 

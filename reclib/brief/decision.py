@@ -19,7 +19,7 @@ MEANING = {
     "SHIP": "The new policy is proven better and no guardrail was harmed beyond what was agreed.",
     "HOLD": "The new policy is not proven better, and not proven harmful.",
     "ROLLBACK": "The new policy does proven harm.",
-    "INVALID": "The evidence cannot be read; no number below may be acted on.",
+    "INVALID": "The evidence cannot be read; no number of this run may be acted on.",
 }
 HOLD_UNSURE = "The new policy is proven better, but not every guardrail is shown to have held."
 SHIP_UNGUARDED = "The new policy is proven better; no guardrail was agreed, so nothing watched for harm elsewhere."
@@ -66,8 +66,8 @@ def final_verdict(experiment: dict, checks: pd.DataFrame | None, *, source: str 
     record |= {
         "source": source, "verdict": found, "reasons": reasons, "next_action": action or NEXT_ACTION[found],
         "checks": [] if checks is None else checks.astype("str").to_dict("records"),
-        "guardrails": guardrails(scorecard(readout))[["metric", "arm", "finding"]].to_dict("records"),
     }
+    record["guardrails"] = guardrails(scorecard(believed(readout, record)))[["metric", "arm", "finding"]].to_dict("records")
     record["meaning"] = _meaning(record, scorecard(readout))
     return record | {"money_sentence": money_sentence(record)}
 
@@ -104,6 +104,16 @@ def _explained(reason: str, known: Mapping[str, str]) -> str:
         if start and name not in about:
             return f"{start[0]} ({about}){reason[start.end():]}"
     return reason
+
+
+def believed(table: pd.DataFrame | None, verdict: dict) -> pd.DataFrame | None:
+    """A table of results, or None where the verdict says that the evidence cannot be read: nobody may act on it."""
+    return None if verdict["verdict"] == "INVALID" else table
+
+
+def or_refused(sentence: str, verdict: dict) -> str:
+    """What is said of results, or why nothing is."""
+    return "Not shown: the evidence cannot be read." if verdict["verdict"] == "INVALID" else sentence
 
 
 def headline(verdict: dict) -> str:

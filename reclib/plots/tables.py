@@ -9,8 +9,9 @@ from reclib.plots.base import GREY, PALETTE, Figure, figure, look, name_ends, ro
 
 
 def bars(table: pd.DataFrame, *, label: str, value: str, title: str, x: str, low: str | None = None,
-         high: str | None = None) -> Figure:
+         high: str | None = None, in_percent: bool = False) -> Figure:
     """Horizontal bars, one a row, with the interval drawn where `low` and `high` name its columns."""
+    table = _scaled(table, value, low, high, in_percent=in_percent)
     fig, axes = figure(title=title, x=x, y="", height=0.9 + 0.34 * max(len(table), 2))
     at = rows(axes, table[label])
     axes.barh(at, table[value], color=PALETTE[0], height=0.62)
@@ -20,8 +21,9 @@ def bars(table: pd.DataFrame, *, label: str, value: str, title: str, x: str, low
 
 
 def lines(table: pd.DataFrame, *, at: str, value: str, by: str | None = None, title: str, x: str, y: str,
-          low: str | None = None, high: str | None = None) -> Figure:
+          low: str | None = None, high: str | None = None, in_percent: bool = False) -> Figure:
     """Lines over `at`, one a value of `by`, told apart by marker and direct label; intervals as bands."""
+    table = _scaled(table, value, low, high, in_percent=in_percent)
     fig, axes = figure(title=title, x=x, y=y)
     groups = [("", table)] if by is None else list(table.groupby(by, sort=False, observed=True))
     for index, (_, group) in enumerate(groups):
@@ -37,8 +39,9 @@ def lines(table: pd.DataFrame, *, at: str, value: str, by: str | None = None, ti
 
 
 def intervals(table: pd.DataFrame, *, label: str, value: str, low: str, high: str, title: str, x: str,
-              margin: str | None = None) -> Figure:
+              margin: str | None = None, in_percent: bool = False) -> Figure:
     """Forest plot: a point and its interval a row, a line at zero, the margin as a tick where it is named."""
+    table = _scaled(table, value, low, high, margin, in_percent=in_percent)
     fig, axes = figure(title=title, x=x, y="", height=0.9 + 0.36 * max(len(table), 2))
     at = rows(axes, table[label])
     axes.hlines(at, table[low], table[high], color=PALETTE[0], linewidth=2)
@@ -47,6 +50,10 @@ def intervals(table: pd.DataFrame, *, label: str, value: str, low: str, high: st
     if margin:
         axes.plot(table[margin], at, "|", color=PALETTE[1], markersize=14, markeredgewidth=2)
     return fig
+
+
+def _scaled(table: pd.DataFrame, *columns: str | None, in_percent: bool) -> pd.DataFrame:
+    return table.assign(**{name: 100 * table[name] for name in columns if name}) if in_percent else table
 
 
 def against_limit(table: pd.DataFrame, *, label: str, value: str, limit: str, title: str, x: str) -> Figure:
