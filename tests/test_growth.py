@@ -1,6 +1,7 @@
 """What the page of growth compares is the same thing on both sides; the figures belong to that page."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import sparse
 
@@ -22,6 +23,21 @@ def test_features_are_those_of_duckdb(shop):
     ours = features(events, items, None, candidates, as_of=feature_speed.AS_OF)
     peer, _ = feature_speed.duckdb_features(events, items, candidates, as_of=feature_speed.AS_OF)
     assert len(peer.columns) > 28 and feature_speed.largest_difference(ours, peer) < 2e-5
+
+
+def test_a_dozen_features_are_those_of_duckdb_too(shop):
+    pytest.importorskip("duckdb")
+    events, items, candidates = shop
+    ours = features(events, items, None, candidates, as_of=feature_speed.AS_OF)
+    peer, _ = feature_speed.duckdb_features(events, items, candidates, as_of=feature_speed.AS_OF, sql=feature_speed.DOZEN)
+    assert len(peer.columns) - 2 == 12 and feature_speed.largest_difference(ours, peer) < 2e-5
+
+
+def test_the_sentence_tells_the_same_columns_from_a_dozen():
+    table = pd.DataFrame({"n_events": 10, "engine": [feature_speed.OURS, feature_speed.DUCKDB, feature_speed.DUCKDB_DOZEN],
+                          "cpu_seconds": [2.0, 4.0, 1.0], "peak_mib": 1.0})
+    said = feature_speed.ratio_sentence(table)
+    assert "0.50 times DuckDB's 4 CPU s for the same columns. A dozen" in said and said.endswith("take 2.00 times that.")
 
 
 def test_features_do_not_see_the_future(shop):
