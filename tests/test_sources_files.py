@@ -348,6 +348,13 @@ def test_a_wrong_plan_or_path_never_reads_a_table(tmp_path):
     assert catalog.check(str(path))["column"].tolist() == ["line 3"]
 
 
+def test_one_time_for_all_events_is_said_to_be_none(shop):
+    assert catalog.describe(str(shop))["times"]
+    shop.write_text("name: shop\ntables: {events: {path: events.csv, constants: {event_type: rating, occurred_at: 2024-05-01}}}\n")
+    found = catalog.describe(str(shop))
+    assert not found["times"] and found["lacks"]["times"].startswith("shop gives all events one time, so nothing comes after")
+
+
 def test_describe_reads_no_table(shop):
     (shop.parent / "events.csv").unlink()
     found = catalog.describe(str(shop))

@@ -85,7 +85,7 @@ def describe(name: str) -> dict:
     """Say what a source will have, without reading its tables.
 
     Returns:
-        name, about, kind, tables (list), lacks (table or capability: why it is not there), answers, has_experiment,
+        name, about, kind, tables (list), lacks (table or capability: why it is not there), answers, times, has_experiment,
         has_policy, place (its folder or file), is_here, absent (files that are not there).
 
     Raises:
@@ -100,7 +100,7 @@ def describe(name: str) -> dict:
     absent = [] if name == STOREFRONT.name else [path for path in about.files if place is None or not (place / path).exists()]
     return {
         "name": about.name, "about": about.about, "kind": about.kind, "tables": list(about.tables),
-        "lacks": dict(about.lacks), "answers": about.answers,
+        "lacks": dict(about.lacks), "answers": about.answers, "times": "events" in about.tables,
         "has_experiment": "units" in about.tables or about.answers, "has_policy": False,
         "place": str(place or ""), "is_here": not absent, "absent": absent,
     }

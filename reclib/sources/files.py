@@ -63,7 +63,8 @@ def describe(path: Path) -> dict:
     absent = [str(path.parent / name) for name in about.files if not (path.parent / name).is_file()]
     return {
         "name": about.name, "about": about.about, "kind": about.kind, "tables": list(about.tables),
-        "lacks": dict(about.lacks), "answers": False, "has_experiment": wanted.tables.units is not None,
+        "lacks": dict(about.lacks), "answers": False, "times": "times" not in about.lacks,
+        "has_experiment": wanted.tables.units is not None,
         "has_policy": wanted.policy is not None, "place": str(path.resolve()), "is_here": not absent, "absent": absent,
     }
 
@@ -75,9 +76,12 @@ def _about(wanted: Manifest) -> About:
     files = [spec.path for spec in named.values()]
     files += [wanted.policy.path] if wanted.policy else []
     files += [wanted.rules] if wanted.rules else []
+    lacks = {name: f"{wanted.name} has {why}." for name, why in _WHY_NOT.items() if name not in names}
+    if "events" in named and "occurred_at" in named["events"].constants:
+        lacks["times"] = f"{wanted.name} gives all events one time, so nothing comes after what could be learnt from."
     return About(
-        name=wanted.name, about=wanted.about or f"A source file with {', '.join(named)}.", kind="file", tables=names,
-        lacks={name: f"{wanted.name} has {why}." for name, why in _WHY_NOT.items() if name not in names}, files=tuple(files),
+        name=wanted.name, about=wanted.about or f"A source file with {', '.join(named)}.", kind="file", tables=names, lacks=lacks,
+        files=tuple(files),
     )
 
 

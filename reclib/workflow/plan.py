@@ -1,8 +1,9 @@
 """What runs, and in which order: read from the first cell of each notebook.
 
 Each notebook says there what it reads and writes (`store.handover`). That line makes the graph: a notebook waits for
-the notebooks before it that write what it reads. The source provides some tables by itself (and the word `answers`,
-if its customers answer what is delivered); those come from the notebooks that read nothing.
+the notebooks before it that write what it reads. The source provides some tables by itself (and the words `answers`,
+if its customers answer what is delivered, and `times`, if its events have times that differ); those come from the
+notebooks that read nothing.
 """
 
 from __future__ import annotations

@@ -12,7 +12,8 @@ from reclib import schema, store
 from reclib.workflow import parameters, publish, resume
 from reclib.workflow.plan import Notebook, PlanError, discover, folder, graph, select
 
-SOURCE, SEED, ANSWERS = "source", "seed", "answers"
+SOURCE, SEED = "source", "seed"
+CAPABILITIES = ("answers", "times")
 SOURCE_OPTIONS = ("seed", "as_of", "n_customers", "n_items", "n_days")
 
 
@@ -94,7 +95,7 @@ def prepare(request: Request) -> Plan:
     known = discover(notebooks)
     select(list(request.names), known, has=set())
     source = _describe(name or _default_source(known))
-    has = set(source.get("tables", ())) | ({ANSWERS} if source.get(ANSWERS) else set())
+    has = set(source.get("tables", ())) | {word for word in CAPABILITIES if source.get(word)}
     chosen = select(list(request.names), known, has=has)
     if name and any(SOURCE in parameters.declared(notebook.path) for notebook in chosen):
         asked = asked | {SOURCE: name}
