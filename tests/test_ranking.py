@@ -288,9 +288,9 @@ def test_equal_priorities_go_by_raw_score_then_item():
 def test_ndcg_is_a_share_and_perfect_lists_reach_one(pairs, k):
     relevant = pd.DataFrame(pairs, columns=["customer_id", "item_id"])
     perfect = evaluate.renumber(relevant.assign(rank=1))
-    found = evaluate.per_customer(perfect, relevant, k=k)
+    found = evaluate.scores({"perfect": perfect}, relevant, k=k)
     assert found[metrics.NDCG].to_numpy() == pytest.approx(1.0)
-    worse = evaluate.per_customer(perfect.assign(rank=perfect["rank"] + 1), relevant, k=k)
+    worse = evaluate.scores({"worse": perfect.assign(rank=perfect["rank"] + 1)}, relevant, k=k)
     assert worse[metrics.NDCG].between(0, 1, inclusive="left").all()
 
 
@@ -313,14 +313,6 @@ def test_never_better_where_the_interval_spans_zero():
     assert "cannot be told apart" in evaluate.comparison_sentence("x", "y", (0.01, -0.01, 0.03), metric="NDCG@10")
     assert "x ranks better than y" in evaluate.comparison_sentence("x", "y", (0.02, 0.01, 0.03), metric="NDCG@10")
     assert "cannot be compared" in evaluate.comparison_sentence("x", "y", (np.nan,) * 3, metric="NDCG@10")
-
-
-def test_two_splits_can_crown_two_sources():
-    rows = [("ease", 0.1, 0.4), ("popular", 0.2, 0.3)]
-    time, random = (pd.DataFrame({"stage": [row[0] for row in rows], "metric": f"{metrics.NDCG}_all", "value": [row[at] for row in rows]})
-                    for at in (1, 2))
-    said = evaluate.split_sentence(evaluate.split_table(time, random))
-    assert said.startswith("The time split crowns popular, a random split would crown ease")
 
 
 def test_holdout_is_measured_by_policy(shop, learnt):
@@ -363,6 +355,19 @@ def test_probabilities_are_held_against_a_truth_that_the_caller_opens():
     assert found["within_customers"].tolist() == pytest.approx([0.0, 0.0])
     assert found["rank_correlation"].tolist() == pytest.approx([0.0, 0.0])
     assert "cannot be held against" in against.truth_sentence(against.truth_table(ranked, {}, truth))
+
+
+def test_each_part_is_held_against_what_it_should_stand_for():
+    scored = pd.DataFrame({"customer_id": 1, "item_id": range(6), "is_new": [False, False, False, True, True, True],
+                           "part_item": [0.1, 0.2, 0.3, 0.1, 0.2, 0.3], "part_source": [0.3, 0.2, 0.1, 0.1, 0.2, 0.3]})
+    true = scored[["customer_id", "item_id"]].assign(appeal=[3, 2, 1, 1, 2, 3], season=0.0, taste=[1, 2, 3, 2, 1, 2])
+    table = against.parts_table(scored, true, labels=value.PARTS)
+    assert table.set_index("in_truth")[["bought_before", "new", "closest"]].round(6).T.to_dict("list") == {
+        "taste": [-1.0, 0.0, "appeal"], "appeal and season": [-1.0, 1.0, "appeal"]}
+    said = against.parts_sentence(table)
+    assert "'demand for the item', with appeal and season: rank correlation 1.00" in said
+    assert "'what similar customers choose' follows appeal rather than taste (0.00)" in said
+    assert "cannot be held against" in against.parts_sentence(against.parts_table(scored, true.head(0), labels=value.PARTS))
 
 
 def test_few_events_and_a_long_history_get_more_windows(shop):

@@ -33,6 +33,14 @@ def test_without_categories_variety_is_not_measured():
     assert character.sentence(found, k=2).endswith("variety is not measured, for want of categories or of lists of two.")
 
 
+def test_places_that_no_source_filled_that_knows_the_customer_are_the_fallbacks():
+    own = pd.DataFrame({"customer_id": [1, 1, 2], "item_id": ["a", "b", "a"]})
+    found = character.of_stages(LISTS, HISTORY, ITEMS, k=2, own=own)
+    assert found.set_index("metric")["value"]["fallback"] == pytest.approx((0 + 0.5) / 2)
+    assert "and 25.0 % [0.0, 50.0] come from the fallback alone" in character.sentence(found, k=2)
+    assert character.wide(found)["fallback"].tolist() == pytest.approx([25.0])
+
+
 def test_lists_of_nobody_are_not_described():
     assert character.sentence(character.of_stages({}, HISTORY, ITEMS, k=2), k=2) == (
         "The ranker listed nothing that could be described.")

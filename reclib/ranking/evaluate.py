@@ -13,78 +13,145 @@ from reclib import metrics
 
 N_DRAWS = 400
 NOT_SOURCES = ("merged", "ranked", "final")
-ALL, AGAIN, NEW = "all", "again", "new"
+ALL, AGAIN, NEW, COLD = "all", "again", "new", "cold"
+ABOUT = {ALL: "All responses", AGAIN: "Bought again", NEW: "New to the customer", COLD: "Without a history"}
 RRF = 60.0
 STAGE_COLUMNS = ["stage", "metric", "k", "value", "low", "high", "n_customers"]
+KEYS = ["customer_id", "item_id"]
+MEASURES = {metrics.NDCG: metrics.ndcg_at_k, "recall": metrics.recall_at_k}
+REACH = {"coverage": metrics.coverage_at_k, "exposure_gini": metrics.exposure_gini_at_k}
 
 
-def lists(candidates: pd.DataFrame, offers: pd.DataFrame | None = None) -> dict[str, pd.DataFrame]:
-    """Split candidates into one ranked list a source, and `merged` by reciprocal ranks (1 / (60 + rank) summed).
+def lists(candidates: pd.DataFrame, offers: pd.DataFrame | None = None, *,
+          merged: pd.DataFrame | None = None) -> dict[str, pd.DataFrame]:
+    """Split candidates into one ranked list a source, and `merged`.
 
-    With `offers` (all rows of all sources, before the merge) the lists of the sources are whole.
+    Args:
+        candidates: what was kept.
+        offers: all rows of all sources, before the merge; with them the lists of the sources are whole.
+        merged: customer_id, item_id, rank as merged; by reciprocal ranks (1 / (60 + rank) summed) where not given.
     """
     rows = candidates if offers is None else offers
-    found = {str(name): table[["customer_id", "item_id", "source_rank"]].rename(columns={"source_rank": "rank"})
+    found = {str(name): table[[*KEYS, "source_rank"]].rename(columns={"source_rank": "rank"})
              for name, table in rows.groupby("source", sort=True, observed=True)}
+    if merged is not None:
+        return found | {"merged": merged[[*KEYS, "rank"]]}
     votes = candidates.assign(votes=np.rint(1e9 / (RRF + candidates["source_rank"])).astype(np.int64))
-    merged = votes.groupby(["customer_id", "item_id"], as_index=False, sort=True)["votes"].sum()
+    merged = votes.groupby(KEYS, as_index=False, sort=True)["votes"].sum()
     return found | {"merged": renumber(merged.assign(order=-merged["votes"]), by="order")}
 
 
 def renumber(pairs: pd.DataFrame, *, by: str = "rank") -> pd.DataFrame:
     """Number each customer's items from 1 by a column, ties by `item_id`."""
     ordered = pairs.sort_values(["customer_id", by, "item_id"], ignore_index=True)
-    return ordered[["customer_id", "item_id"]].assign(rank=ordered.groupby("customer_id").cumcount() + 1)
+    return ordered[KEYS].assign(rank=ordered.groupby("customer_id").cumcount() + 1)
 
 
 def only(ranked: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     """Keep the items of a list that are among `pairs`, and number them anew."""
-    return renumber(ranked.merge(pairs[["customer_id", "item_id"]], on=["customer_id", "item_id"], validate="many_to_one"))
+    return renumber(ranked.merge(pairs[KEYS], on=KEYS, validate="many_to_one"))
 
 
-def per_customer(ranked: pd.DataFrame, relevant: pd.DataFrame, *, k: int) -> dict[str, pd.Series]:
-    """NDCG and recall at `k` of each customer with a relevant item, by metric."""
-    return {metrics.NDCG: metrics.ndcg_at_k(ranked, relevant, k=k).round(9),
-            "recall": metrics.recall_at_k(ranked, relevant, k=k).round(9)}
+def by_policy(ranked: pd.DataFrame, pairs: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Lists of each policy of `ranked`, of the pairs that are among `pairs`, numbered anew."""
+    kept = ranked[["policy", *KEYS, "rank"]].merge(pairs[KEYS].drop_duplicates(), on=KEYS, validate="many_to_one")
+    kept = kept.sort_values(["policy", "customer_id", "rank"], ignore_index=True)
+    kept = kept.assign(rank=kept.groupby(["policy", "customer_id"], observed=True).cumcount() + 1)
+    return {str(policy): table[[*KEYS, "rank"]] for policy, table in kept.groupby("policy", observed=True)}
+
+
+def scores(ranked: dict[str, pd.DataFrame], relevant: pd.DataFrame, *, k: int, tasks: pd.DataFrame | None = None) -> pd.DataFrame:
+    """NDCG and recall at `k` of every customer with something to be found, for every stage and task.
+
+    Each (stage, customer) is one list, so that all stages are measured in one pass.
+
+    Args:
+        ranked: stage -> customer_id, item_id, rank.
+        relevant: customer_id, item_id, and is_new where there are tasks.
+        tasks: customer_id, item_id, is_new of every candidate; with it, lists of each task are cut from the stage's.
+
+    Returns:
+        task, stage, customer_id, and the measures.
+    """
+    if not ranked or not len(relevant):
+        return pd.DataFrame(columns=["task", "stage", "customer_id", *MEASURES])
+    who = pd.Index(relevant["customer_id"].unique()).sort_values()
+    what = pd.Index(pd.unique(pd.concat([relevant["item_id"], *(table["item_id"] for table in ranked.values())])))
+    coded = [_coded(table, who, what) for table in ranked.values()]
+    wanted, known = _coded(relevant, who, what), None if tasks is None else _coded(tasks, who, what)
+    found = []
+    for task in (ALL, AGAIN, NEW):
+        own = wanted if task == ALL or known is None else wanted[(relevant["is_new"] == (task == NEW)).to_numpy()]
+        if task != ALL and (known is None or not 0 < len(own) < len(wanted)):
+            continue
+        firsts = [table if task == ALL else _among(table, known[known["is_new"] == (task == NEW)]) for table in coded]
+        found.append(_measured(firsts, own, list(ranked), who, k).assign(task=task))
+    return pd.concat(found, ignore_index=True)
+
+
+def _coded(pairs: pd.DataFrame, who: pd.Index, what: pd.Index) -> pd.DataFrame:
+    """Pairs of the customers that are judged, as whole numbers: place of the customer, and one key a pair."""
+    customer, item = who.get_indexer(pairs["customer_id"]), what.get_indexer(pairs["item_id"])
+    rest = {name: pairs[name].to_numpy() for name in ("rank", "is_new") if name in pairs}
+    coded = pd.DataFrame({"customer": customer, "key": customer.astype(np.int64) * len(what) + item, **rest})
+    return coded[(customer >= 0) & (item >= 0)]
+
+
+def _among(table: pd.DataFrame, pool: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a list that are in the pool, numbered anew; ties by item."""
+    kept = table[np.isin(table["key"], pool["key"])]
+    kept = kept.iloc[np.lexsort((kept["key"], kept["rank"], kept["customer"]))]
+    return kept.assign(rank=kept.groupby("customer").cumcount() + 1)
+
+
+def _measured(firsts: list[pd.DataFrame], wanted: pd.DataFrame, names: list[str], who: pd.Index, k: int) -> pd.DataFrame:
+    """One row a stage and customer; a list's owner is the place of its stage times the customers, plus the customer."""
+    n = len(who)
+    owned = pd.concat([pd.DataFrame({"customer_id": at * n + table["customer"], "item_id": table["key"], "rank": table["rank"]})
+                       for at, table in enumerate(firsts)])
+    every = pd.concat([pd.DataFrame({"customer_id": at * n + wanted["customer"], "item_id": wanted["key"]})
+                       for at in range(len(names))])
+    values = pd.DataFrame({name: measure(owned, every, k=k).round(9) for name, measure in MEASURES.items()}).reset_index(names="owner")
+    return pd.DataFrame({"stage": np.array(names, dtype=object)[values["owner"] // n], "customer_id": who[values["owner"] % n],
+                         **{name: values[name] for name in MEASURES}}).astype({"stage": "str"})
+
+
+def by_customer(found: pd.DataFrame, *, task: str = ALL, metric: str = metrics.NDCG) -> pd.DataFrame:
+    """One measure of `scores` in one task: a row a customer, a column a stage."""
+    return found[(found["task"] == task).to_numpy()].pivot(index="customer_id", columns="stage", values=metric).astype(float)
+
+
+def summary(found: pd.DataFrame, *, k: int, seed: int = 7) -> pd.DataFrame:
+    """Means of `scores` over customers with bootstrap intervals, as rows of `offline_metrics`: `<metric>_<task>`."""
+    rows = []
+    for task in found["task"].unique():
+        for metric in MEASURES:
+            table = by_customer(found, task=task, metric=metric)
+            means = metrics.mean_intervals(table, rng=np.random.default_rng(seed), n_boot=N_DRAWS)
+            rows.append(means.reset_index(names="stage").assign(metric=f"{metric}_{task}", k=k))
+    table = pd.concat(rows, ignore_index=True) if rows else pd.DataFrame(columns=STAGE_COLUMNS)
+    return table[STAGE_COLUMNS].astype({"stage": "str", "metric": "str"})
+
+
+def reach(ranked: dict[str, pd.DataFrame], eligible: pd.Index, *, k: int) -> pd.DataFrame:
+    """Coverage and exposure Gini of every stage, as rows of `offline_metrics`.
+
+    Args:
+        eligible: items that could have been shown.
+    """
+    rows = [{"stage": stage, "metric": name, "k": k, "value": measure(table, eligible, k=k), "n_customers": table["customer_id"].nunique()}
+            for stage, table in ranked.items() for name, measure in REACH.items()]
+    return pd.DataFrame(rows, columns=STAGE_COLUMNS).astype({"stage": "str", "metric": "str", "low": float, "high": float})
 
 
 def stages(ranked: dict[str, pd.DataFrame], relevant: pd.DataFrame, *, k: int, tasks: pd.DataFrame | None = None,
            eligible: pd.Index | None = None, seed: int = 7) -> pd.DataFrame:
-    """Measure every stage on all responses, and on what is bought again and what is new apart.
+    """Measure every stage on all responses, and with `tasks` on what is bought again and what is new apart.
 
-    Args:
-        ranked: stage -> customer_id, item_id, rank.
-        relevant: customer_id, item_id, is_new.
-        k: length of the list.
-        tasks: customer_id, item_id, is_new of every candidate; with it, lists of each task are cut from the stage's.
-        eligible: items that could have been shown, for coverage and exposure.
-
-    Returns:
-        Rows of `offline_metrics`; metrics end in `_all`, `_again` or `_new`, but for `coverage` and `exposure_gini`.
+    Args and columns as in `scores` and `reach`; metrics end in `_all`, `_again` or `_new`, but for those of `reach`.
     """
-    rows = []
-    for stage, table in ranked.items():
-        for task in (ALL, AGAIN, NEW):
-            pool, wanted = of_task(table, relevant, tasks, task)
-            if task != ALL and (tasks is None or not 0 < len(wanted) < len(relevant)):
-                continue
-            for metric, values in per_customer(pool, wanted, k=k).items():
-                mean = metrics.mean_interval(values, rng=np.random.default_rng(seed), n_boot=N_DRAWS)
-                rows.append({"stage": stage, "metric": f"{metric}_{task}", "k": k} | mean)
-        if eligible is not None:
-            reach = {"low": np.nan, "high": np.nan, "n_customers": table["customer_id"].nunique()}
-            for name, measure in (("coverage", metrics.coverage_at_k), ("exposure_gini", metrics.exposure_gini_at_k)):
-                rows.append({"stage": stage, "metric": name, "k": k, "value": measure(table, eligible, k=k)} | reach)
-    return pd.DataFrame(rows, columns=STAGE_COLUMNS).astype({"stage": "str", "metric": "str"})
-
-
-def of_task(table: pd.DataFrame, relevant: pd.DataFrame, tasks: pd.DataFrame | None,
-            task: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """A list and the responses cut to one task: `again`, `new`, or `all` as they are."""
-    if task == ALL or tasks is None:
-        return table, relevant
-    pool = tasks[tasks["is_new"].to_numpy() == (task == NEW)]
-    return only(table, pool), relevant[relevant["is_new"].to_numpy() == (task == NEW)]
+    judged = summary(scores(ranked, relevant, k=k, tasks=tasks), k=k, seed=seed)
+    return judged if eligible is None else pd.concat([judged, reach(ranked, eligible, k=k)], ignore_index=True)
 
 
 def wide(measured: pd.DataFrame) -> pd.DataFrame:
@@ -95,16 +162,15 @@ def wide(measured: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values(["ndcg_all", "stage"], ascending=[False, True], ignore_index=True)
 
 
-def difference(one: pd.DataFrame, other: pd.DataFrame, relevant: pd.DataFrame, *, k: int,
-               seed: int = 7) -> tuple[float, float, float]:
-    """Mean difference in NDCG of two stages over the same customers, with its bootstrap interval."""
-    left, right = (metrics.ndcg_at_k(table, relevant, k=k) for table in (one, other))
-    found = metrics.difference_interval(left, right, rng=np.random.default_rng(seed))
-    return found["value"], found["low"], found["high"]
+def difference(found: pd.DataFrame, one: str, other: str, *, task: str = ALL, seed: int = 7) -> tuple[float, float, float]:
+    """Mean difference in NDCG of two stages over the same customers of `scores`, with its bootstrap interval."""
+    values = by_customer(found, task=task)
+    gap = metrics.difference_interval(values[one], values[other], rng=np.random.default_rng(seed))
+    return gap["value"], gap["low"], gap["high"]
 
 
 def best_source(measured: pd.DataFrame, task: str = ALL) -> str | None:
-    """Name of the single source with the highest NDCG in a task."""
+    """Name of the single source with the highest NDCG of `summary` in a task."""
     rows = measured[(measured["metric"] == f"{metrics.NDCG}_{task}") & ~measured["stage"].isin(NOT_SOURCES)]
     return None if not len(rows) else str(rows.sort_values(["value", "stage"], ascending=[False, True])["stage"].iloc[0])
 
@@ -120,18 +186,19 @@ def comparison_sentence(one: str, other: str, difference: tuple[float, float, fl
     return f"{one} ranks {'better' if mean > 0 else 'worse'} than {other}: {figures}."
 
 
-def task_sentences(ranked: dict[str, pd.DataFrame], relevant: pd.DataFrame, measured: pd.DataFrame,
-                   tasks: pd.DataFrame, *, k: int, seed: int = 7) -> list[str]:
-    """Compare `ranked` with the best single source, on all responses and on each task."""
+def task_sentences(found: pd.DataFrame, measured: pd.DataFrame, *, k: int, ranker: str = "ranked", seed: int = 7) -> list[str]:
+    """Compare a ranked stage with the best single source, on all responses and on each task.
+
+    Args:
+        found: `scores`; measured: their `summary`, whose best source is the rival.
+        ranker: name of the ranked stage.
+    """
     said = []
-    for task, about in ((ALL, "All responses"), (AGAIN, "Bought again"), (NEW, "New to the customer")):
+    for task in found["task"].unique():
         best = best_source(measured, task)
-        if best is None:
-            continue
-        one, wanted = of_task(ranked["ranked"], relevant, tasks, task)
-        other, _ = of_task(ranked[best], relevant, tasks, task)
-        found = difference(one, other, wanted, k=k, seed=seed)
-        said.append(f"{about}: " + comparison_sentence("ranked", best, found, metric=f"NDCG@{k}"))
+        if best is not None:
+            gap = difference(found, ranker, best, task=task, seed=seed)
+            said.append(f"{ABOUT[task]}: " + comparison_sentence(ranker, best, gap, metric=f"NDCG@{k}"))
     return said
 
 
@@ -148,40 +215,6 @@ def habit_sentence(measured: pd.DataFrame, *, k: int) -> str:
     return (f"Without buy_again the best source is {best}: NDCG@{k} {others.max():.3f} against {rows['buy_again']:.3f}, "
             f"{rows['buy_again'] / others.max():.1f} times less; a list of what the customer bought before, kept in a "
             f"spreadsheet, would have beaten it.")
-
-
-def split_pairs(events: pd.DataFrame, response: np.ndarray, *, share: float, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Hold out a random share of the pairs that responded, whatever their time.
-
-    Returns:
-        events without any row of the held-out pairs, and the pairs.
-    """
-    pairs = events.loc[response, ["customer_id", "item_id"]].drop_duplicates().sort_values(
-        ["customer_id", "item_id"], ignore_index=True)
-    held = pairs[np.random.default_rng(seed).random(len(pairs)) < share]
-    marked = pd.MultiIndex.from_frame(events[["customer_id", "item_id"]]).isin(pd.MultiIndex.from_frame(held))
-    return events[~marked], held.reset_index(drop=True)
-
-
-def split_table(time: pd.DataFrame, random: pd.DataFrame) -> pd.DataFrame:
-    """Put the sources' NDCG under a time split and under a random split side by side, with their places."""
-    left, right = (table[(table["metric"] == f"{metrics.NDCG}_{ALL}") & ~table["stage"].isin(NOT_SOURCES)][["stage", "value"]]
-                   for table in (time, random))
-    both = left.merge(right, on="stage", suffixes=("_time", "_random"), validate="one_to_one").dropna()
-    both = both.assign(place_time=both["value_time"].rank(ascending=False, method="first").astype(int),
-                       place_random=both["value_random"].rank(ascending=False, method="first").astype(int))
-    return both.sort_values(["place_time"], ignore_index=True)
-
-
-def split_sentence(table: pd.DataFrame) -> str:
-    """Say whether the two splits crown the same source."""
-    if len(table) < 2:
-        return "Fewer than two sources can be compared on both splits."
-    time, random = (table.sort_values(place)["stage"].iloc[0] for place in ("place_time", "place_random"))
-    if time == random:
-        return f"Both splits crown {time}; only the time split says what tomorrow looks like."
-    return (f"The time split crowns {time}, a random split would crown {random}: a random split lets a source see what "
-            f"came after, and tomorrow does not.")
 
 
 def holdout_metrics(ranked: pd.DataFrame, holdout: pd.DataFrame | None, *, k: int,
@@ -225,9 +258,6 @@ def joined(*tables: pd.DataFrame) -> pd.DataFrame:
 def contest_sentences(rankers: dict[str, pd.DataFrame], by_stage: dict[str, pd.DataFrame], relevant: pd.DataFrame,
                       measured: pd.DataFrame, tasks: pd.DataFrame, *, k: int, seed: int = 7) -> list[str]:
     """Compare each ranker with the best single source, on all responses and on each task."""
+    found = scores(by_stage | rankers, relevant, k=k, tasks=tasks)
     sources = measured[~measured["stage"].isin(rankers)]
-    said = []
-    for name, table in rankers.items():
-        for sentence in task_sentences(by_stage | {"ranked": table}, relevant, sources, tasks, k=k, seed=seed):
-            said.append(sentence.replace("ranked", name, 1))
-    return said
+    return [sentence for name in rankers for sentence in task_sentences(found, sources, k=k, ranker=name, seed=seed)]

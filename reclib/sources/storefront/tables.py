@@ -52,7 +52,7 @@ def load(*, n_customers: int = 4000, n_items: int = 500, n_days: int = 84, seed:
     """
     settings = config.build(preset=preset, n_customers=n_customers, n_items=n_items, n_days=n_days, seed=seed,
                             stock_on=stock_on, k=k, epsilon=epsilon, **options)
-    world, state, log = _lived(settings)
+    world, state, log = _lived(settings, settings.n_days)
     tables = {
         "events": frames.events(world, [log], first_day=0, n_days=n_days, slots=None),
         "items": frames.items(world, state, day=n_days - 1),
@@ -102,7 +102,7 @@ def answer(deliveries: pd.DataFrame, assignments: pd.DataFrame | None = None, *,
 def _answer_of(deliveries: pd.DataFrame, is_member: np.ndarray, *, before: float, settings: config.Storefront,
                n_days: int) -> dict[str, pd.DataFrame]:
     """The answers of some customers, who buy from their own part of the stock: their share, after the share `before`."""
-    world, state, log = _history(settings)
+    world, state, log = history(settings)
     world, state = part(world, state, is_member, before=before)
     policy = policies.published(deliveries, settings.n_customers, settings.n_items)
     first_day = settings.n_days
@@ -202,26 +202,22 @@ def plan() -> dict:
     }
 
 
-def history(settings: config.Storefront) -> tuple[World, State, Log]:
-    """The world, its state on the last evening of the history (a copy), and the log of the history."""
-    return _history(settings)
-
-
-def _history(settings: config.Storefront) -> tuple[World, State, Log]:
-    world, state, log = _lived(settings)
+def history(settings: config.Storefront, *, n_days: int | None = None) -> tuple[World, State, Log]:
+    """The world, its state on the last evening of its history (a copy), or of the first `n_days` of it, and the log."""
+    world, state, log = _lived(settings, settings.n_days if n_days is None else n_days)
     return world, state.copy(), log
 
 
 @lru_cache(maxsize=1)
-def _lived(settings: config.Storefront) -> tuple[World, State, Log]:
+def _lived(settings: config.Storefront, n_days: int) -> tuple[World, State, Log]:
     world = worlds.build(settings)
     state = morning(world)
-    log = days.run(world, state, house.house, first_day=0, n_days=settings.n_days)
+    log = days.run(world, state, house.house, first_day=0, n_days=n_days)
     return world, state, log
 
 
 def _before(settings: config.Storefront) -> pd.DataFrame:
-    world, state, log = _lived(settings)
+    world, state, log = _lived(settings, settings.n_days)
     first_day = max(settings.n_days - PRE_DAYS, 0)
     before = totals.total(world, state, [log], first_day=first_day, n_days=settings.n_days - first_day)
     wanted = {"orders": "pre_orders", "revenue": "pre_revenue", "clicks": "pre_clicks"}

@@ -20,6 +20,7 @@ from reclib.sources.storefront import (
     tables,
     totals,
 )
+from reclib.sources.storefront import world as worlds
 from reclib.sources.storefront.policies import Policy
 from reclib.sources.storefront.state import State
 from reclib.sources.storefront.world import World
@@ -29,7 +30,7 @@ _SHOWN = ("clicks", "orders", "revenue", "contribution", "opted_out", "complaint
 
 def true_outcomes(policy: str | pd.DataFrame | Mapping, *, params: dict, n_days: int = 28,
                   assignments: pd.DataFrame | None = None, changes: dict | None = None,
-                  price_factor: np.ndarray | None = None) -> pd.DataFrame:
+                  price_factor: np.ndarray | None = None, first_day: int | None = None) -> pd.DataFrame:
     """What every customer would do in the days after the history under a policy.
 
     Args:
@@ -40,16 +41,17 @@ def true_outcomes(policy: str | pd.DataFrame | Mapping, *, params: dict, n_days:
         assignments: `assignments`: arm of each customer of a mixed world; who has none sees nothing.
         changes: parameters that change when the policy starts, such as `{"push_every": 2}` or `{"age_gate": False}`.
         price_factor: one factor an item on its price from then on.
+        first_day: day from which the policy is in force, if it is not the one after the history but an earlier one.
 
     Returns:
         One row a customer: customer_id and the metrics of `totals.METRICS`.
     """
-    world, state, log = tables.history(config.build(**params))
+    first_day = params["n_days"] if first_day is None else first_day
+    world, state, log = tables.history(config.build(**params), n_days=first_day)
     world = replace(world, config=replace(world.config, **(changes or {})))
     if price_factor is not None:
         world = replace(world, price_factor=np.asarray(price_factor, dtype=float), _weeks={})
     chosen = _mixed(policy, world, assignments) if isinstance(policy, Mapping) else _policy(policy, world)
-    first_day = params["n_days"]
     later = days.run(world, state, chosen, first_day=first_day, n_days=n_days)
     return totals.total(world, state, [log, later], first_day=first_day, n_days=n_days)
 
@@ -103,18 +105,19 @@ def effect_sentence(worlds: Mapping[str, pd.DataFrame], treatment: str, control:
         f"a customer{share}.")
 
 
-def p_response(pairs: pd.DataFrame, params: dict) -> pd.DataFrame:
+def p_response(pairs: pd.DataFrame, params: dict, *, first_day: int | None = None) -> pd.DataFrame:
     """The true probabilities that a customer responds to an item on the first day after the history.
 
     Args:
         pairs: customer_id and item_id.
         params: `facts["params"]`.
+        first_day: that day, if it is an earlier one.
 
     Returns:
         customer_id, item_id, p_click (of a visitor who looks at it), p_buy (the same visitor clicks and buys it, were it
         alone in its category), unit_margin, and value (p_buy times unit_margin); rounded to 1e-6.
     """
-    world, state, day, customers, items = _pairs(pairs, params)
+    world, state, day, customers, items = _pairs(pairs, params, first_day)
     single = items[:, None]
     base = response.utility(world, day, customers, single) + response.satiety(world, state, customers, single)
     p_click = response.p_click(world, (base - response.fatigue(world, state, customers, single)).astype(float))[:, 0]
@@ -126,14 +129,14 @@ def p_response(pairs: pd.DataFrame, params: dict) -> pd.DataFrame:
         value=np.round(p_click * buy * margin, 6))
 
 
-def utility_parts(pairs: pd.DataFrame, params: dict) -> pd.DataFrame:
-    """The parts of the true utility of pairs on the first day after the history; they sum to `utility`.
+def utility_parts(pairs: pd.DataFrame, params: dict, *, first_day: int | None = None) -> pd.DataFrame:
+    """The parts of the true utility of pairs on the first day after the history, or an earlier one; they sum to `utility`.
 
     Returns:
         customer_id, item_id, appeal, taste, category, price, promotion, season, habit (past purchases less satiation),
         fatigue (negative), utility; rounded to 1e-6.
     """
-    world, state, day, customers, items = _pairs(pairs, params)
+    world, state, day, customers, items = _pairs(pairs, params, first_day)
     single = items[:, None]
     parts = {name: part[:, 0].astype(float) for name, part in response.parts(world, day, customers, single).items()}
     parts["habit"] = response.satiety(world, state, customers, single)[:, 0].astype(float)
@@ -145,7 +148,7 @@ def utility_parts(pairs: pd.DataFrame, params: dict) -> pd.DataFrame:
 
 def tastes(params: dict) -> pd.DataFrame:
     """The true person behind each customer: price weight, tolerance, visits a day, and affinity to each category."""
-    world, _, _ = tables.history(config.build(**params))
+    world = worlds.build(config.build(**params))
     people = world.customers
     frame = pd.DataFrame({
         "customer_id": np.arange(1, world.config.n_customers + 1), "price_weight": people.price_weight,
@@ -179,7 +182,8 @@ def _mixed(arms: Mapping, world: World, assignments: pd.DataFrame | None) -> Pol
     return policies.Mixed((*(_policy(policy, world) for policy in arms.values()), policies.none), arm)
 
 
-def _pairs(pairs: pd.DataFrame, params: dict) -> tuple[World, State, int, np.ndarray, np.ndarray]:
-    world, state, _ = tables.history(config.build(**params))
+def _pairs(pairs: pd.DataFrame, params: dict, first_day: int | None) -> tuple[World, State, int, np.ndarray, np.ndarray]:
+    first_day = params["n_days"] if first_day is None else first_day
+    world, state, _ = tables.history(config.build(**params), n_days=first_day)
     customers = policies.customer_numbers(pairs["customer_id"], world.config.n_customers)
-    return world, state, params["n_days"], customers, policies.item_numbers(pairs["item_id"], world.config.n_items)
+    return world, state, first_day, customers, policies.item_numbers(pairs["item_id"], world.config.n_items)
