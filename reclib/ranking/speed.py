@@ -117,7 +117,7 @@ def duckdb_features(events: pd.DataFrame, items: pd.DataFrame, candidates: pd.Da
     import duckdb
 
     with duckdb.connect() as engine:
-        engine.execute("set threads = 1; set timezone = 'UTC'")
+        engine.execute("set threads = 1; set timezone = 'UTC'; set enable_progress_bar = false")
         for name, table in {"events": events, "items": items, "pairs": candidates[KEYS]}.items():
             engine.register("given", table)
             engine.execute(f"create table {name} as select * from given")
