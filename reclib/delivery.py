@@ -170,8 +170,8 @@ def summary_sentence(table: pd.DataFrame, *, control: str) -> str:
     slots, customers = int(table["n_slots"].sum()), int(table["n_customers"].sum())
     held = table.loc[table["policy"] == control, "n_customers"].sum() / max(customers, 1)
     fill = slots / max((table["n_slots"] / table["fill_rate"]).sum(), 1)
-    return (f"{slots:,} slots were published to {customers:,} customers, {100 * fill:.1f} % of the slots there were; "
-            f"{100 * held:.1f} % of the customers are the control group and see the policy {control!r}.")
+    return (f"{slots:,} slots were published to {customers:,} customers, {100 * fill:.1f} % of the slots that they have; "
+            f"{100 * held:.1f} % of these customers are the control group and see the policy {control!r}.")
 
 
 def launch_plan(source: dict, *, policies: list[str], control_share: float) -> dict:

@@ -15,6 +15,7 @@ from reclib.rules import (
     lint,
     outcomes,
     pairs,
+    pricelist,
     prices,
     register,
     say,
@@ -152,7 +153,7 @@ def test_prices_are_what_lifting_a_rule_alone_would_gain():
         without = decided(items, ranked, candidates, events, text)[1]["value"].value
         assert table.at[rule_id, "drop_one_value"] == pytest.approx(without - worth, abs=2 * table.at[rule_id, "resolution"] + 0.01 * worth)
     assert priced.total == pytest.approx(table["drop_one_value"].sum() + priced.interaction)
-    made = prices.rule_prices(case, plans, priced={"value": priced}, unit={"value": "EUR"})
+    made = pricelist.rule_prices(case, plans, priced={"value": priced}, unit={"value": "EUR"})
     assert not len(schema.violations(made, schema.TABLES["rule_prices"]))
     assert made.query("policy == 'value'").set_index("rule_id")["is_for_sale"].to_dict() == {"SAFE": False, "STOCK": True, "QUOTA": True}
 
@@ -194,7 +195,7 @@ def test_true_prices_stand_in_the_price_list_of_the_priced_policy_alone():
     priced = prices.price_rules(ranked, case, plans["value"], n_sample=30)
     lived = pd.DataFrame({"rule_id": ["STOCK", prices.ALL_LIFTED], "true_value": [-5.0, 1.0], "true_low": [-9.0, 0.0],
                           "true_high": [-1.0, 2.0]})
-    made = prices.rule_prices(case, plans, priced={"value": priced}, unit={"value": "EUR"}, lived=lived)
+    made = pricelist.rule_prices(case, plans, priced={"value": priced}, unit={"value": "EUR"}, lived=lived)
     assert not len(schema.violations(made, schema.TABLES["rule_prices"]))
     assert made.dropna(subset="true_value")[["policy", "rule_id", "true_value"]].to_numpy().tolist() == [["value", "STOCK", -5.0]]
     said = say.true_prices(made.query("policy == 'value'"), lived, "EUR", n_customers=30, n_days=7, n_lucks=2)

@@ -23,11 +23,10 @@ from reclib.allocation.pricing import price_rules as price_variants
 from reclib.allocation.problem import Problem
 from reclib.rules import controls
 from reclib.rules.decide import aligned, allocate, draft_of, placed
-from reclib.rules.kinds import Boost, Pin, Rule, SlateQuota, Stock
+from reclib.rules.kinds import Boost, Pin, Rule
 from reclib.rules.outcomes import reasons, slates
 from reclib.rules.pairs import Pairs
 from reclib.rules.plan import Case, Plan, sample
-from reclib.rules.shared import quota_of
 from reclib.rules.slates import laid_out
 
 ALL_LIFTED = "all rules lifted"
@@ -181,98 +180,6 @@ def _slates_under(case: Case, plan: Plan, rules: list[Rule], columns: dict[str, 
     part = replace(case, rules=rules)
     draft = draft_of(columns, part, plan.policy)
     return slates(part, placed(part, draft, allocate(draft.problem, seed=seed, start=plan)))
-
-
-def rule_prices(case: Case, plans: dict[str, Plan], *, priced: dict[str, Priced], unit: dict[str, str],
-                lived: pd.DataFrame | None = None) -> pd.DataFrame:
-    """The `rule_prices` table of the decided policies.
-
-    Args:
-        case: made by `decide.prepare`.
-        plans: made by `decide.decide`.
-        priced: prices of the policies that were priced; others have slack and shadow price only.
-        unit: policy -> unit of its priority, such as EUR.
-        lived: true prices of the priced policies, where the truth is known: rule_id, true_value, true_low, true_high.
-
-    Returns:
-        A `rule_prices` table with `first_in_value`, `resolution`, `is_for_sale`, `status`, `n_refused` (pairs it would
-        refuse whatever the others do; for a shadow rule what it would remove), `n_alone` and `n_held_back`.
-    """
-    parts = [_policy_rows(case, plan, priced.get(policy), unit.get(policy, "points")) for policy, plan in plans.items()]
-    found = pd.concat(parts, ignore_index=True)
-    found = found if len(found) else _no_prices()
-    if lived is None:
-        return found
-    known = found.merge(lived, on="rule_id", how="left", validate="many_to_one")
-    is_priced = known["policy"].isin(list(priced))
-    return known.assign(**{name: known[name].astype("float64").where(is_priced) for name in lived.columns[1:]})
-
-
-def _no_prices() -> pd.DataFrame:
-    """The table where no rule is in force."""
-    words, flags = ("policy", "rule_id", "kind", "status", "unit"), ("is_for_sale", "is_binding")
-    numbers = ("slack", "shadow_price", "drop_one_value", "first_in_value", "resolution")
-    counts = ("n_removed", "n_refused", "n_alone", "n_held_back")
-    kinds = dict.fromkeys(words, "str") | dict.fromkeys(flags, "bool") | dict.fromkeys(numbers, "float64")
-    return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in (kinds | dict.fromkeys(counts, "int64")).items()})
-
-
-def _policy_rows(case: Case, plan: Plan, priced: Priced | None, unit: str) -> pd.DataFrame:
-    listed = reasons(case, plan).set_index("rule_id")
-    values = priced.table.set_index("rule_id") if priced else pd.DataFrame()
-    lines = []
-    for rule in case.rules:
-        limit = _limit_of(case, plan, rule, unit)
-        line = {"policy": plan.policy, "rule_id": rule.id, "kind": rule.kind, "status": rule.status,
-                "is_for_sale": rule.sold, **limit}
-        if rule.id in listed.index:
-            line |= {"n_removed": int(listed.at[rule.id, "n_first"]), "n_refused": int(listed.at[rule.id, "n_refused"]),
-                     "n_alone": int(listed.at[rule.id, "n_alone"]), "n_held_back": int(listed.at[rule.id, "n_held_back"])}
-        else:
-            line |= {"n_removed": 0, "n_refused": would_refuse(case, plan, rule), "n_alone": 0, "n_held_back": 0}
-        for name in ("drop_one_value", "first_in_value", "resolution"):
-            line[name] = float(values.at[rule.id, name]) if rule.id in values.index else np.nan
-        line["is_binding"] = _binds(rule, line)
-        lines.append(line)
-    return pd.DataFrame(lines)
-
-
-def would_refuse(case: Case, plan: Plan, rule: Rule) -> int:
-    """Pairs that a rule in shadow would refuse, or slots of tonight's slates that a quota in shadow would empty."""
-    if rule.id in case.refused:
-        return int((case.refused[rule.id] & plan.is_ranked).sum())
-    if not isinstance(rule, SlateQuota):
-        return 0
-    group = quota_of(case.world, rule).group[case.pairs.item]
-    counted = (plan.position > 0) & (group >= 0)
-    cell = case.pairs.customer[counted].astype("int64") * (group.max(initial=0) + 1) + group[counted]
-    return int(np.maximum(np.unique(cell, return_counts=True)[1] - rule.max, 0).sum())
-
-
-def _binds(rule: Rule, line: dict) -> bool:
-    if rule.status != "live":
-        return False
-    if not np.isnan(line["drop_one_value"]):
-        return bool(abs(line["drop_one_value"]) > line["resolution"] or line["n_held_back"] > 0)
-    return bool(line["n_alone"] > 0 or line["n_held_back"] > 0 or (line["shadow_price"] or 0) > 0)
-
-
-def _limit_of(case: Case, plan: Plan, rule: Rule, unit: str) -> dict:
-    """Slack and shadow price where the rule has a limit that is shared; nothing where it has not."""
-    if isinstance(rule, Stock) and rule.placements_per_unit and rule.status == "live":
-        stock = plan.problem.stock
-        used = np.bincount(case.pairs.item[plan.position > 0], minlength=len(stock))
-        known = np.isfinite(stock)
-        left = float((np.floor(stock[known]) - used[known]).sum())
-        dearest = float(np.max(plan.found.item_prices, initial=0.0))
-        return {"slack": left, "shadow_price": round(dearest, 6), "unit": f"placements; {unit} a placement of the dearest item"}
-    rows = plan.found.rows
-    mine = rows[rows["name"] == rule.id]
-    if len(mine):
-        row = mine.iloc[0]
-        return {"slack": round(float(row["slack"]), 6) if np.isfinite(row["slack"]) else np.nan,
-                "shadow_price": round(float(row["price"]), 6), "unit": f"{row['unit']}; {unit} for one more of it"}
-    return {"slack": np.nan, "shadow_price": np.nan, "unit": unit}
 
 
 def _sample(case: Case, n_sample: int, seed: int) -> tuple[Case, np.ndarray]:

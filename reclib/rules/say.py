@@ -83,7 +83,7 @@ def true_prices(table: pd.DataFrame, lived: pd.DataFrame, currency: str, *, n_cu
         return "What the rules truly cost is not known: only the storefront has a truth."
     known = lived.set_index("rule_id")
     every, alone = known.loc[ALL_LIFTED], known.drop(index=ALL_LIFTED)
-    said = (f"Lived by {n_customers:,} customers for {n_days} days under {n_lucks} lucks, lifting all rules would truly change "
+    said = (f"Lived by {n_customers:,} customers for {n_days} days, {'once' if n_lucks == 1 else f'{n_lucks} times with other luck'}, lifting all rules would truly change "
             f"contribution by {_signed(every, currency)}; {money(every['true_value'] - alone['true_value'].sum(), currency)} of it "
             "belong to no single rule")
     told = table["true_high"].lt(0) & (table["drop_one_value"] > table["resolution"])

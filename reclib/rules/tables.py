@@ -9,7 +9,8 @@ from reclib.rules import register
 from reclib.rules.again import prices_of
 from reclib.rules.fields import level
 from reclib.rules.plan import Case, Plan
-from reclib.rules.prices import Priced, would_refuse
+from reclib.rules.pricelist import would_refuse
+from reclib.rules.prices import Priced
 
 MAIN, CONTROL = "value", "popular"
 
