@@ -373,6 +373,18 @@ def test_a_source_without_experiment_says_so():
     schema.require(reading.readout, schema.TABLES["readout"])
 
 
+def test_the_figure_never_denies_a_guardrail(units):
+    """Its margin is in its own unit; Fieller's interval of so rare a thing reaches beyond the margin in percent."""
+    rare = units.assign(opted_out=(np.random.default_rng(7).random(len(units)) < 0.004).astype(int))
+    plan = PLAN | {"metrics": PLAN["metrics"] | {"opted_out": {"role": "guardrail", "kind": "proportion", "direction": "down",
+                                                               "margin": 0.0125, "margin_scale": "absolute"}}}
+    reading = page.read(rare, {"name": "shop", "experiment": plan})
+    row = page.forest(reading).set_index("label").loc["opted_out"]
+    own = reading.readout.set_index("metric").loc["opted_out"]
+    assert row["finding"] == "within margin" and row["lift_high"] < row["margin"]
+    assert row["lift_high"] == pytest.approx(100 * own["effect_high"] / own["mean_control"])
+
+
 def test_every_page_sentence_is_one_line(units):
     source = {"name": "shop", "currency": "EUR", "experiment": PLAN | {"segments": ["region"], "covariates": ["pre_revenue"]}}
     for reading in (page.read(units, source), page.read(None, {"name": "log"}), page.read(units, {"name": "shop"})):

@@ -16,7 +16,7 @@ from reclib.experiments import readout as readouts
 from reclib.experiments import verdict as verdicts
 from reclib.experiments.stats import statistics
 
-SCORE = ["metric", "arm", "role", "mean_control", "mean_arm", "effect", "effect_low", "effect_high", "lift", "p_adjusted", "finding"]
+SCORE = ["metric", "arm", "role", "finding", "mean_control", "mean_arm", "effect", "effect_low", "effect_high", "lift", "p_adjusted"]
 WIDEST = 10.0
 
 
@@ -73,12 +73,6 @@ def read(units: pd.DataFrame | None, source: dict, *, rule_prices: pd.DataFrame 
     return Reading(plan, table, checks, split, found, currency)
 
 
-def _is_split(source: dict, rules: dict) -> bool | None:
-    """Whether each arm has its own stock and budget: what the rules say, else the source; None where neither does."""
-    said = [facts["is_split"] for facts in (rules, source) if facts.get("is_split") is not None]
-    return bool(said[0]) if said else None
-
-
 def _why_not(units: pd.DataFrame | None, record: dict | None, source: dict) -> str:
     name = source.get("name", "this source")
     if units is None and not record:
@@ -103,7 +97,7 @@ def trust_table(reading: Reading) -> pd.DataFrame:
     """The checks, worst first."""
     order = {"fail": 0, "warn": 1, "pass": 2}
     shown = reading.checks.assign(place=reading.checks["status"].map(order)).sort_values("place", kind="stable")
-    return shown[["check_id", "status", "observed", "allowed", "detail"]].reset_index(drop=True)
+    return shown[["check_id", "status", "detail", "observed", "allowed"]].reset_index(drop=True)
 
 
 def trust_sentence(reading: Reading) -> str:
@@ -124,7 +118,8 @@ def scorecard(reading: Reading) -> pd.DataFrame:
     own = reading.readout[reading.readout["is_primary"]]
     if own.empty:
         return pd.DataFrame(columns=SCORE)
-    return own.assign(place=own["role"].map(order)).sort_values("place", kind="stable")[SCORE].reset_index(drop=True)
+    wanted = [name for name in SCORE if name != "arm" or own["arm"].nunique() > 1]
+    return own.assign(place=own["role"].map(order)).sort_values("place", kind="stable")[wanted].reset_index(drop=True)
 
 
 def score_sentence(reading: Reading) -> str:
@@ -138,10 +133,18 @@ def score_sentence(reading: Reading) -> str:
 def forest(reading: Reading) -> pd.DataFrame:
     """Relative effects in percent with Fieller's intervals and margins; those wider than ten times the control are left out.
 
+    Where a margin is in the unit of the metric, so is what it is held against: the effect, in percent of the control mean as
+    it was seen, so that the figure never denies the finding.
+
     Returns:
         label, role, finding, lift, lift_low, lift_high, margin.
     """
-    own = reading.readout[reading.readout["is_primary"] & (reading.readout["lift_high"] - reading.readout["lift_low"] < WIDEST)]
+    own = reading.readout[reading.readout["is_primary"]]
+    base = own["mean_control"].abs().where(own["mean_control"] != 0)
+    held = {lift: own[lift].where(~own["is_margin_absolute"].astype(bool), own[effect] / base)
+            for lift, effect in (("lift_low", "effect_low"), ("lift_high", "effect_high"))} if len(own) else {}
+    own = own.assign(**held)
+    own = own[own["lift_high"] - own["lift_low"] < WIDEST]
     words, numbers = ["label", "role", "finding"], ["lift", "lift_low", "lift_high", "margin"]
     if own.empty:
         return pd.DataFrame(columns=words + numbers)
@@ -176,7 +179,8 @@ def adjustment_sentence(reading: Reading) -> str:
     wide = own.pivot_table(index=["metric", "arm"], columns="method", values="effect")
     if wide.empty or "cuped" not in wide:
         return "Nothing could be adjusted."
-    turned = wide[(wide["cuped"] * wide["unadjusted"]) < 0]
+    is_seen = own.groupby(["metric", "arm"])["p_value"].min().reindex(wide.index) < reading.plan.alpha
+    turned = wide[is_seen & ((wide["cuped"] * wide["unadjusted"]) < 0)]
     best = own["variance_saved"].max()
     gain = f"took out up to {report.percent(best)} of the variance" if best > 0.01 else "bought nothing here (at most "
     gain += "" if best > 0.01 else f"{report.percent(max(best, 0), 2)} of the variance)"
@@ -194,13 +198,14 @@ def power_table(reading: Reading) -> pd.DataFrame:
     columns = ["metric", "arm", "detectable", "seen", "planned", "power_at_planned"]
     own = reading.readout[reading.readout["is_primary"]]
     if own.empty:
-        return pd.DataFrame(columns=columns)
+        return pd.DataFrame(columns=columns[:4])
     own = own[own["effect"].notna() & own["role"].isin(["success", "guardrail"])]
     base = own["mean_control"].abs().where(own["mean_control"] != 0)
-    planned = reading.plan.planned_effect
-    chance = pd.NA if planned is None else power.power_of(planned * base, own["se"], alpha=reading.plan.alpha)
-    return own.assign(detectable=own["detectable"] / base, seen=own["lift"], planned=float("nan") if planned is None else planned,
-                      power_at_planned=chance)[columns].reset_index(drop=True)
+    known, planned = own.assign(detectable=own["detectable"] / base, seen=own["lift"]), reading.plan.planned_effect
+    if planned is None:
+        return known[columns[:4]].reset_index(drop=True)
+    chance = power.power_of(planned * base, own["se"], alpha=reading.plan.alpha)
+    return known.assign(planned=planned, power_at_planned=chance)[columns].reset_index(drop=True)
 
 
 def power_sentence(reading: Reading) -> str:
