@@ -27,6 +27,7 @@ _ATTRIBUTES = {
     "*": {"id", "class", "lang", "dir", "title"}, "a": {"href"}, "img": {"src", "alt"},
     "th": {"scope", "colspan", "rowspan"}, "td": {"colspan", "rowspan"},
 }
+_UNIT = re.compile(r"(?<=\d) (?=%)")
 _ANCHOR = re.compile(r'<a class="anchor-link"[^>]*>.*?</a>', re.DOTALL)
 _HEADING = re.compile(r'<h2[^>]*\bid="([^"]+)"[^>]*>(.*?)</h2>', re.DOTALL)
 _CELL = re.compile(r"<(t[hd])([^>]*)>(.*?)</\1>", re.DOTALL)
@@ -196,7 +197,7 @@ def clean(markup: str) -> str:
 
 def table(markup: str) -> str:
     """Clean a table, put numbers to the right, give text room, and let it scroll by itself."""
-    text = clean(re.sub(r"<style.*?</style>", "", str(markup), flags=re.DOTALL))
+    text = _UNIT.sub("\u00a0", clean(re.sub(r"<style.*?</style>", "", str(markup), flags=re.DOTALL)))
     rows = re.findall(r"<tr[^>]*>.*?</tr>", text, re.DOTALL)
     cells = [[html.unescape(each[2]).strip() for each in _CELL.findall(row)] for row in rows]
     is_regular = len(cells) > 1 and len({len(row) for row in cells}) == 1
@@ -236,7 +237,7 @@ def _numbered_regions(page: str) -> str:
 def sentence(text: str) -> str:
     """A computed sentence as text: what looks like markup in it stays text, only `code` is set as code."""
     bare = str(text).strip().removeprefix("**").removesuffix("**")
-    held = re.sub(r"(?<=\d) (?=%)", "\u00a0", html.escape(bare))
+    held = _UNIT.sub("\u00a0", html.escape(bare))
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", held)
 
 
