@@ -136,6 +136,13 @@ def test_a_pair_that_no_source_offered_names_the_source_that_ranks_it_best(run, 
     assert trace.why(0, "i05", ranks=ranks).state != "not_retrieved" and asked == [(0, "i11", "latest")]
 
 
+def test_a_pair_refused_in_quiet_hours_is_told_what_the_clock_showed_and_when_it_would_be_sent(run):
+    run(RULES + '  - {id: QUIET, kind: quiet_hours, owner: o, reason: r, start: "21:00", end: "08:00", channels: [home]}\n')
+    told = trace.why(0, "i04")
+    assert told.rule_id == "QUIET" and told.is_reproduced and "QUIET (local time = missing)" in told.sentence
+    assert told.change["sentence"] == "the slates went out between 08:00 and 21:00 of the customer's clock (now missing)"
+
+
 def test_ids_given_as_text_match_whole_numbers(run):
     run(whole_ids=True)
     assert trace.why("3", "101").rule_id == "STOCK"

@@ -207,10 +207,21 @@ def _days_since_contact(world: World) -> pd.Series:
 
 
 def _n_contacts(world: World, days: int) -> pd.Series:
+    return pd.Series(contact_days(world, days)[:, 0].astype("float64"))
+
+
+def contact_days(world: World, days: int, *, n_windows: int = 1) -> np.ndarray:
+    """Calendar days with an impression, customers x windows of so many days; window 0 is the last one.
+
+    Raises:
+        KeyError: the source logs no impressions.
+    """
     seen = _events(world, "impression")
-    recent = seen[seen["at"] > naive(world.as_of) - days * _DAY]
-    by_day = recent.assign(day=recent["at"].dt.floor("D")).drop_duplicates(["customer_code", "day"])
-    return pd.Series(np.bincount(by_day["customer_code"], minlength=len(world.customers)).astype("float64"))
+    ago = np.floor((naive(world.as_of) - seen["at"].to_numpy("datetime64[us]")) / (days * _DAY)).astype("int64")
+    recent = seen.assign(window=ago, day=seen["at"].dt.floor("D"))[ago < n_windows]
+    once = recent.drop_duplicates(["customer_code", "window", "day"])
+    cell = once["customer_code"].to_numpy() * n_windows + once["window"].to_numpy()
+    return np.bincount(cell, minlength=len(world.customers) * n_windows).reshape(-1, n_windows)
 
 
 _STATE = {

@@ -93,7 +93,8 @@ def contacts(case: Case, plan: Plan) -> pd.DataFrame:
     columns = ["n_contacts", "n_customers", "p_response", "more_response", "n_weeks", "p_optout", "more_optout"]
     if fields_of.fault(case.world, "n_contacts_7d"):
         return pd.DataFrame(columns=columns)
-    n, shown, days = len(case.world.customers), plan.position > 0, _contact_days(case)
+    n, shown = len(case.world.customers), plan.position > 0
+    days = np.minimum(fields_of.contact_days(case.world, 7, n_windows=N_WEEKS), 7)
     p = np.bincount(case.pairs.customer[shown], weights=plan.p_response[shown], minlength=n)
     slots = np.bincount(case.pairs.customer[shown], minlength=n)
     weeks, left = _at_risk(case, days)
@@ -106,16 +107,6 @@ def contacts(case: Case, plan: Plan) -> pd.DataFrame:
                      "p_optout": round(float(left[before].mean()), 6) if left is not None and before.any() else np.nan})
     table = pd.DataFrame(rows)
     return table.assign(more_response=table["p_response"].diff(), more_optout=table["p_optout"].diff())[columns].round(6)
-
-
-def _contact_days(case: Case) -> np.ndarray:
-    """Days with an impression, customers x weeks; week 0 is the last one."""
-    seen = case.world.events[case.world.events["event_type"] == "impression"]
-    ago = np.floor((fields_of.naive(case.world.as_of) - seen["at"].to_numpy("datetime64[us]")) / np.timedelta64(7, "D")).astype("int64")
-    recent = seen.assign(week=ago, day=seen["at"].dt.floor("D"))[ago < N_WEEKS]
-    once = recent.drop_duplicates(["customer_code", "week", "day"])
-    cell = once["customer_code"].to_numpy() * N_WEEKS + once["week"].to_numpy()
-    return np.minimum(np.bincount(cell, minlength=len(case.world.customers) * N_WEEKS).reshape(-1, N_WEEKS), 7)
 
 
 def _at_risk(case: Case, days: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
