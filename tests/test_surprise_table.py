@@ -24,6 +24,13 @@ def test_the_recorded_errors_are_the_known_ones(name):
     assert rows[["rmse", "mae"]].mean().tolist() == pytest.approx(TRUTH[name], abs=2e-3)
 
 
+@pytest.mark.parametrize("name, expected", [
+    ("SVD", [.95128, .94231, .93093, .93223, .93315]), ("KNNBaseline", [.94180, .93457, .92920, .92600, .92987]),
+    ("BaselineOnly", [.95994, .94765, .94052, .93828, .94228]), ("SlopeOne", [.95672, .94853, .94572, .94315, .94079])])
+def test_the_recorded_folds_have_the_known_errors(name, expected):
+    assert surprise_table.recorded().query("algorithm == @name")["rmse"].tolist() == pytest.approx(expected, abs=1e-4)
+
+
 def test_the_recorded_order_is_the_known_one():
     means = surprise_table.recorded().groupby("algorithm")["rmse"].mean()
     assert means.sort_values().index.tolist() == list(TRUTH) == list(surprise_table.ALGORITHMS)

@@ -125,8 +125,9 @@ def cold_table(generated: Generated, split: Split, *, k: int, n_candidates: int,
     listed, parts = lists(offers, generated.candidates), []
     for who, truth in (("with a history", split.truth), ("without a history", split.cold)):
         found = metrics.mean_intervals(per_customer(listed, truth, k=k, n_candidates=n_candidates), rng=rng)
-        parts.append(found.rename_axis(["stage", "metric", "k"]).reset_index().assign(metric=lambda table: table["metric"].replace(metrics.NDCG, "ndcg"), who=who))
-    return pd.concat(parts, ignore_index=True)[["who", "stage", "metric", "k", "value", "low", "high", "n_customers"]]
+        parts.append(found.rename_axis(["stage", "metric", "k"]).reset_index().assign(who=who))
+    table = pd.concat(parts, ignore_index=True)
+    return table.assign(metric=table["metric"].replace(metrics.NDCG, "ndcg"))[["who", "stage", "metric", "k", "value", "low", "high", "n_customers"]]
 
 
 def cold_sentence(table: pd.DataFrame) -> str:

@@ -168,7 +168,8 @@ def contest(folder: Path, *, k: int, rng: np.random.Generator) -> pd.DataFrame:
         algo = trained(name, known)
         scores = np.where(had, -np.inf, estimates(algo, pairs, rng=rng)).reshape(len(customers), len(items))
         columns, _ = base.best(scores, k)
-        listed = pd.DataFrame({"customer_id": customers.repeat(k), "item_id": items[columns.ravel()], "rank": np.tile(np.arange(1, k + 1), len(customers))})
+        listed = pd.DataFrame({"customer_id": customers.repeat(k), "item_id": items[columns.ravel()],
+                               "rank": np.tile(np.arange(1, k + 1), len(customers))})
         found = metrics.mean_interval(metrics.ndcg_at_k(listed, wanted, k=k), rng=rng)
         rows.append({"algorithm": name} | errors(algo, judged) | {"ndcg": found["value"], "low": found["low"], "high": found["high"]})
     means = recorded().groupby("algorithm")[["rmse", "mae"]].mean()
