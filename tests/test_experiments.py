@@ -290,6 +290,16 @@ def test_a_file_gives_the_same_readout_as_a_frame(units, tmp_path):
     pd.testing.assert_frame_equal(rows.drop(columns="reason"), file[rows.columns].drop(columns="reason"), check_exact=False, rtol=1e-8, check_dtype=False)
 
 
+def test_third_moments_are_those_of_numpy_in_a_frame_and_in_a_file(units, tmp_path):
+    units.to_parquet(tmp_path / "units.parquet")
+    plan = parse(PLAN | {"covariates": ["pre_revenue"]})
+    values = units.loc[units["arm"] == "old", ["revenue", "pre_revenue"]].to_numpy()
+    centred = values - values.mean(axis=0)
+    expected = np.einsum("ni,nj,nk->ijk", centred, centred, centred) / len(values)
+    for made in (stats.statistics(units, plan), engine.from_parquet(tmp_path / "units.parquet", plan)):
+        np.testing.assert_allclose(made["revenue"].third[0], expected, rtol=1e-9)
+
+
 @pytest.mark.parametrize("change", [
     lambda units: units, lambda units: pd.concat([units, units.head(2)]), lambda units: pd.concat([units, units.head(1).assign(arm="new")]),
     lambda units: units.assign(arm=units["arm"].mask(units["customer_id"] < 3)), lambda units: units.drop(columns="customer_id"),
