@@ -272,6 +272,17 @@ def test_strangers_get_what_is_popular_before_what_is_new(shop):
     assert len(new) == 1 and merged == popular_ones + new
 
 
+def test_strangers_are_judged_apart_and_beside_popular_lately(shop):
+    events, items, customers = shop
+    is_stranger = events["customer_id"].isin(customers["customer_id"].iloc[:5])
+    split = evaluate.judge(events[~is_stranger], events, about="five customers that are left out")
+    found = generate.generate(split.learn, items, customers, as_of=AS_OF, n_candidates=10)
+    table = page.cold_table(found, split, k=5, n_candidates=10, rng=np.random.default_rng(1))
+    assert table.groupby("who")["n_customers"].unique().map(list).to_dict() == {"with a history": [55], "without a history": [5]}
+    value = table.query("who == 'without a history' and metric == 'ndcg'").set_index("stage")["value"]
+    assert f"NDCG is {value['merged']:.3g}, by popular lately alone {value['popular_lately']:.3g}." in page.cold_sentence(table)
+
+
 def test_items_off_sale_are_never_offered(shop):
     events, items, customers = shop
     gone = items.assign(valid_to=pd.Series([AS_OF] * 10 + [pd.NaT] * 20).astype("datetime64[us, UTC]"))
