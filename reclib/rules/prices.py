@@ -52,7 +52,7 @@ class Priced:
 def price_rules(ranked: pd.DataFrame, case: Case, plan: Plan, *, n_sample: int = 2000, seed: int = 0) -> Priced:
     """Price every live rule of a policy by lifting it alone, and by holding it alone.
 
-    Every search starts from the prices of the plan. A rule that nothing is weighed by costs exactly nothing.
+    A rule that the plan weighs nothing by costs exactly nothing, and is not searched for.
 
     Args:
         ranked: the `ranked` table.
@@ -66,7 +66,7 @@ def price_rules(ranked: pd.DataFrame, case: Case, plan: Plan, *, n_sample: int =
     plain = [rule for rule in bench.live if not _is_lever(rule)]
     lifted = price_variants(
         bench.problem(bench.live), {rule.id: bench.problem(bench.without(rule)) for rule in plain if rule.id in bench.felt}
-        | {ALL_LIFTED: bench.problem(levers)}, seed=seed, start=plan.found)
+        | {ALL_LIFTED: bench.problem(levers)}, seed=seed)
     alone = price_variants(
         bench.problem(levers), {rule.id: bench.problem([*levers, rule]) for rule in plain
                                 if rule.id in bench.felt or rule.id not in case.refused}, seed=seed)
