@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from reclib.allocation import problem as p
 from reclib.allocation.catalogues import Shape, make_catalogue, random_shape
+from reclib.allocation.contest import dozen
 from reclib.allocation.desk import Desk
 from reclib.allocation.exact import relax, solve_exact
 from reclib.allocation.infeasible import explain_infeasible
@@ -25,10 +26,17 @@ from reclib.allocation.naive import (
     mended,
     top_values,
 )
-from reclib.allocation.prices import Prices, best_slates, certified_bound, no_prices
+from reclib.allocation.prices import (
+    Prices,
+    best_slates,
+    bound_of,
+    certified_bound,
+    no_prices,
+)
 from reclib.allocation.pricing import confirm_price, price_rules
 from reclib.allocation.recovery import mend
 from reclib.allocation.solve import solve
+from reclib.allocation.warm import warm_start
 
 N_BATCHES, N_BATCH = 100, 100
 CALM = settings(max_examples=N_BATCHES, deadline=None, derandomize=True, database=None,
@@ -245,14 +253,23 @@ def test_absolute_floors_hold_or_are_refused():
         solve(problem.with_rows((p.min_exposure("own", own, 2 * stock),)))
 
 
-def test_leave_one_out_prices_agree_with_solving_anew():
-    base = make_catalogue(300, 1)
-    variants = {name: base.without_row(name) for name in base.row_names}
+def test_prices_of_rules_are_within_their_resolution_of_the_exact_ones():
+    base, variants = dozen(200, 1)
     variants["stock"] = base.with_stock(np.full(2_000, np.inf))
-    found = price_rules(base, variants, start=solve(base, method="prices"))
+    found = price_rules(base, variants, start=solve(base, method="prices")).table
     optimum = relax(base).bound
-    for row in found.table.itertuples():
-        assert row.change == pytest.approx(relax(variants[row.variant]).bound - optimum, abs=5e-4 * optimum)
+    exact = np.array([relax(variants[name]).bound - optimum for name in found["variant"]])
+    assert ((found["change"] - exact).abs() <= found["resolution"]).all()
+    assert found["resolution"].max() <= 5e-4 * optimum < found["change"].max()
+
+
+def test_a_freed_item_starts_at_what_the_first_claim_that_does_not_fit_is_worth():
+    """Item 1 is worth 5, 4, 3 to its customers and item 0 is worth 1 to each: two placements clear at 3 - 1."""
+    after = p.from_pairs([0, 0, 1, 1, 2, 2], [0, 1] * 3, [1.0, 5.0, 1.0, 4.0, 1.0, 3.0], k=1, stock=np.array([3.0, 2.0]))
+    before = after.with_values([1.0, -np.inf] * 3)
+    start = warm_start(before, no_prices(before), after)
+    assert start.item.tolist() == [0.0, 3.0 - 1.0]
+    assert bound_of(after, start, best_slates(after, start)) == 5 + 4 + 1
 
 
 def test_a_rule_that_does_not_bind_is_below_resolution():

@@ -15,8 +15,7 @@ import numpy as np
 from reclib.allocation.crossing import Family, best_of_two, breaks, families
 from reclib.allocation.problem import Problem, added
 
-BLOCK = 1_024
-WINDOW = 16
+BLOCK, WINDOW = 1_024, 16
 _SINGLE = 2.0 ** -22
 
 
@@ -47,11 +46,13 @@ class Slates:
 
 @dataclass(frozen=True)
 class Ascent:
-    """Where an ascent of prices ended: the best prices, their bound, and how many evaluations it took."""
+    """Where an ascent of prices ended: the best prices, their bound, how many evaluations it took, and the best bound
+    after each of them."""
 
     prices: Prices
     bound: float
     n_iterations: int
+    history: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -121,44 +122,59 @@ def reduced(problem: Problem, part: slice | np.ndarray, by_response: np.ndarray,
     """Reduced scores of some customers' pairs, in single precision; -inf where there is no pair."""
     item = problem.item[part]
     scores = problem.value[part].astype("float32")
-    scores -= by_item[item]
+    scores -= by_item.take(item, mode="wrap")
     if problem.response is not None and by_response.any():
-        cost = by_response[item]
+        cost = by_response.take(item, mode="wrap")
         cost *= problem.response[part]
         scores -= cost
     return scores
 
 
-def pick(scores: np.ndarray, item: np.ndarray, groups: list[tuple[np.ndarray, int]], k: int,
-         window: int = WINDOW) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def pick(scores: np.ndarray, item: np.ndarray, groups: Family, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Take the best positive scores of each row, at most k, and at most `limit` of each group; ties by column.
 
     Returns:
-        Row and column of what is taken, in order of rows, and its score.
+        Row and column of what is taken, in order of rows and best first, and its score.
     """
-    n_rows, n_columns = scores.shape
-    window = min(max(window, 2 * k), n_columns)
-    bits = max(int(n_columns).bit_length(), 1)
-    key = np.maximum(scores, 0.0).view("int32").astype("int64")
-    key <<= bits
-    key += np.arange(n_columns, 0, -1)
-    if window < n_columns:
-        key = np.partition(key, n_columns - window, axis=1)[:, n_columns - window:]
-    key = np.ascontiguousarray(np.sort(key, axis=1)[:, ::-1].T)
-    column = n_columns - (key & ((1 << bits) - 1))
-    score = (key >> bits).astype("int32").view("float32")
-    taken = _take(score > 0, [(group[item[np.arange(n_rows), column]], limit) for group, limit in groups], k)
-    is_short = (taken.sum(axis=0) < k) & (score[-1] > 0) if window < n_columns else np.zeros(n_rows, dtype=bool)
-    taken[:, is_short] = False
-    at_row, at = np.nonzero(taken.T)
-    found = at_row, column[at, at_row], score[at, at_row]
-    if not is_short.any():
-        return found
-    rows = np.flatnonzero(is_short)
-    more = pick(scores[rows], item[rows], groups, k, window=n_columns)
-    joined = [np.concatenate(parts) for parts in zip(found, (rows[more[0]], more[1], more[2]))]
-    order = np.argsort(joined[0], kind="stable")
-    return joined[0][order], joined[1][order], joined[2][order]
+    n_columns, window = scores.shape[1], max(WINDOW, 2 * k)
+    if n_columns <= window or np.count_nonzero(scores > 0) <= 2 * window * len(scores):
+        return _picked(scores, item, groups, k)
+    cut = np.partition(scores, n_columns - window, axis=1)[:, n_columns - window, None]
+    narrowed = np.where(scores >= cut, scores, 0.0)
+    found = _picked(narrowed, item, groups, k)
+    is_short = (np.bincount(found[0], minlength=len(scores)) < k) & ((scores > 0).sum(axis=1) > window)
+    return _picked(np.where(is_short[:, None], scores, narrowed), item, groups, k) if is_short.any() else found
+
+
+def _picked(scores: np.ndarray, item: np.ndarray, groups: Family, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    row, column = np.divmod(np.flatnonzero(scores > 0), scores.shape[1])
+    width = int(scores.shape[1]).bit_length()
+    falling = np.int64(2**31 - 1) - scores[row, column].view("int32")
+    column = np.sort((row << 31 | falling) << width | column) & ((1 << width) - 1)
+    taken = _taken(np.searchsorted(row, np.arange(len(scores) + 1)), column, item, groups, k)
+    row, column = row[taken], column[taken]
+    return row, column, scores[row, column]
+
+
+def _taken(starts: np.ndarray, column: np.ndarray, item: np.ndarray, groups: Family, k: int) -> np.ndarray:
+    """Which of each row's columns, best first, are taken: all rows together, from their best to what no row has room for."""
+    taken, n_left = np.zeros(len(column), dtype=bool), np.full(len(item), k)
+    n_positive, rows = np.diff(starts), np.arange(len(item))
+    held: list[list[np.ndarray]] = [[] for _ in groups]
+    for place in range(int(n_positive.max(initial=0))):
+        may = (n_positive > place) & (n_left > 0)
+        if not may.any():
+            break
+        at = np.minimum(starts[:-1] + place, len(column) - 1)
+        codes = [group[item[rows, column[at]]] for group, _ in groups]
+        for (_, limit), code, before in zip(groups, codes, held):
+            if place >= limit:
+                may &= sum(((code == other).view("int8") for other in before[1:]), (code == before[0]).view("int8")) < limit
+        for code, before in zip(codes, held):
+            before.append(np.where(may, code, -1))
+        taken[at[may]] = True
+        n_left -= may
+    return taken
 
 
 def _crossed(scores: np.ndarray, item: np.ndarray, held: np.ndarray, by_family: list[Family],
@@ -245,7 +261,7 @@ def ascend(problem: Problem, start: Prices, *, sizes: Sizes, n_iterations: int, 
     if state.n_tail:
         state.prices = Prices(state.tail.item / state.n_tail, state.tail.row / state.n_tail)
         state.look()
-    return Ascent(state.best, state.best_bound, state.n_seen)
+    return Ascent(state.best, state.best_bound, state.n_seen, tuple(state.history))
 
 
 class _State:
@@ -305,33 +321,6 @@ def compensated(before: Prices, item: np.ndarray, row: np.ndarray, per_placement
     """Item prices after the rows' prices moved: those of bound items move against it, so their net price stays put."""
     moved = added(per_placement.T, row - before.row)
     return np.where(before.item > 0, np.maximum(item - moved, 0.0), item)
-
-
-def carried(before: Problem, prices: Prices, after: Problem) -> Prices:
-    """Carry prices over to a variant: rows by name; the price of a lifted row goes to the bound items' prices.
-
-    A row that is gone, or whose limit is infinite, has price 0; the net price of items bound by stock stays put, else
-    the start would be worse than a cold one. Items without a limit have price 0.
-    """
-    known = dict(zip(before.row_names, prices.row))
-    names = {row.name: row.limit for row in after.rows}
-    kept = np.array([price if np.isfinite(names.get(name, np.inf)) else 0.0 for name, price in known.items()])
-    item = compensated(prices, prices.item, kept.reshape(prices.row.shape), coefficients(before)[1])
-    row = np.array([known.get(row.name, 0.0) if np.isfinite(row.limit) else 0.0 for row in after.rows], dtype="float64")
-    return Prices(np.where(np.isfinite(after.stock), item, 0.0), row)
-
-
-def _take(is_positive: np.ndarray, groups: list[tuple[np.ndarray, int]], k: int) -> np.ndarray:
-    taken = np.zeros(is_positive.shape, dtype=bool)
-    n_taken = np.zeros(is_positive.shape[1], dtype="int64")
-    for place in range(len(is_positive)):
-        may = is_positive[place] & (n_taken < k)
-        for group, limit in groups:
-            if place >= limit:
-                may &= ((group[:place] == group[place]) & taken[:place]).sum(axis=0, dtype="int8") < limit
-        taken[place] = may
-        n_taken += may
-    return taken
 
 
 def _own_codes(group: np.ndarray) -> np.ndarray:

@@ -14,7 +14,6 @@ from reclib.allocation.prices import (
     Sizes,
     ascend,
     best_slates,
-    carried,
     certified_bound,
     no_prices,
     typical_sizes,
@@ -28,6 +27,7 @@ from reclib.allocation.problem import (
     usage,
 )
 from reclib.allocation.recovery import recover
+from reclib.allocation.warm import warm_start
 
 EXACT_UP_TO, FALLBACK_UP_TO = 2_000, 30_000
 SAMPLE, SAMPLE_FROM = 10_000, 20_000
@@ -111,7 +111,7 @@ def prices_of(problem: Problem, found: Allocation) -> Prices:
 
 
 def _from_start(problem: Problem, sizes: Sizes, before: Problem, found: Allocation) -> Ascent:
-    start = carried(before, prices_of(before, found), problem)
+    start = warm_start(before, prices_of(before, found), problem)
     return ascend(problem, start, sizes=sizes, n_iterations=30, rate=0.2, decay=0.85)
 
 
