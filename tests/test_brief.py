@@ -37,6 +37,7 @@ def test_a_failed_check_makes_it_invalid_and_hides_the_money():
 def test_nothing_of_evidence_that_cannot_be_read_is_shown(readout):
     invalid, ship = (decision.final_verdict(SHIP, _checks(status), readout=readout) for status in ("fail", "pass"))
     assert (decision.believed(readout, invalid), invalid["guardrails"]) == (None, [])
+    assert (len(invalid["reasons"]), "not known" in decision.change_sentence(invalid, ship)) == (1, True)
     assert decision.or_refused("It is better.", invalid) == decision.or_refused("", invalid) == "Not shown: the evidence cannot be read."
     assert decision.believed(readout, ship) is readout and len(ship["guardrails"]) == 2
     assert decision.or_refused("It is better.", ship) == "It is better."

@@ -35,7 +35,7 @@ NO_EXPERIMENT = "This source has no finished randomised experiment, so nothing i
 
 def final_verdict(experiment: dict, checks: pd.DataFrame | None, *, source: str = "", readout: pd.DataFrame | None = None,
                   meanings: Mapping[str, str] | None = None) -> dict:
-    """Combine the verdict of the experiment with the checks of the run: a failed check makes it INVALID.
+    """Combine the verdict of the experiment with the checks of the run: a failed check makes it INVALID, and stands alone.
 
     Args:
         experiment: the verdict record of the experiment (`verdict`, `reasons`, `effect`, `low`, `high`, `money`,
@@ -59,7 +59,7 @@ def final_verdict(experiment: dict, checks: pd.DataFrame | None, *, source: str 
     reasons = [_explained(each, meanings or {}) for each in record.get("reasons", [])] or [NO_EXPERIMENT]
     failed = _failed(checks)
     if failed:
-        found, reasons = "INVALID", failed + reasons
+        found, reasons = "INVALID", failed + (reasons if found == "INVALID" else [])
     action = record.get("next_action") if found == record.get("verdict") else None
     if not experiment and found == "HOLD":
         action = "Publish tonight's slates with their control group; the difference between the two is the experiment."
@@ -176,7 +176,7 @@ def change_sentence(verdict: dict, before: dict) -> str:
 
 
 def _effect(verdict: dict) -> str:
-    if verdict.get("effect") is None:
+    if verdict.get("effect") is None or verdict.get("verdict") == "INVALID":
         return "not known"
     return f"{report.number(verdict['effect'])} {report.interval(verdict['low'], verdict['high'])}"
 

@@ -148,6 +148,6 @@ def settle_verdict(run: Path, *, why_none: str) -> dict:
     failed = failed_checks(run)
     if failed and verdict.get("verdict") != INVALID:
         told = [f"Check {row['check_id']} failed: {row['detail'] or row['observed']}" for row in failed]
-        verdict = verdict | {"verdict": INVALID, "reasons": told + list(verdict.get("reasons", []))}
+        verdict = verdict | {"verdict": INVALID, "reasons": told}
     write_json(path, verdict)
     return verdict
