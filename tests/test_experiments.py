@@ -114,7 +114,7 @@ def test_values_lost_in_one_arm_make_it_invalid(units):
     (lambda units: units.assign(revenue=units["revenue"].where(units["arm"] == "new", 0.0)), "every customer of the control has the same value, 0"),
     (lambda units: units[units["arm"] == "old"], "arm 'new' has no customer"),
     (lambda units: pd.concat([units[units["arm"] == "old"], units[units["arm"] == "new"].head(1)]), "arm 'new' has one customer"),
-    (lambda units: units.assign(revenue=units["revenue"].mask(units["customer_id"] == 7, np.inf)), "1 customers have an infinite value"),
+    (lambda units: units.assign(revenue=units["revenue"].mask(units["customer_id"] == 7, np.inf)), "1 customer has an infinite value"),
     (lambda units: units.assign(revenue=np.nan), "has no customer with a value"),
     (lambda units: units.drop(columns="revenue"), r"the plan names \['revenue'\], which the units lack"),
     (lambda units: units.assign(revenue="a"), "are not numbers"),

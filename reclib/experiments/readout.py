@@ -220,7 +220,7 @@ def _reason(stats: MetricStats, index: int) -> str:
             return f"arm {name!r} has one customer; an effect needs two in each arm"
     n_infinite = int(stats.n_infinite[[0, index]].sum()) if len(stats.n_infinite) else 0
     if n_infinite:
-        return f"{n_infinite:,} customers have an infinite value"
+        return f"{n_infinite:,} {'customer has' if n_infinite == 1 else 'customers have'} an infinite value"
     if stats.cap == 0:
         return f"the cap at quantile {stats.metric.winsorise:g} is 0 and would delete the metric"
     if stats.metric.kind == "ratio" and (arm.mean[1] == 0 or control.mean[1] == 0):
