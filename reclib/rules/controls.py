@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from reclib.allocation import problem as allocation
 from reclib.rules import slates
 from reclib.rules.fields import level
 from reclib.rules.kinds import Diversity, Rule
@@ -52,7 +51,7 @@ def _one(rule: Diversity, pairs: Pairs, score: np.ndarray, k: int) -> np.ndarray
         return base * rule.weight * (1 - surprise(pairs) / max(most, 1e-9))
     if rule.method == "repetition":
         return base * rule.weight * (pairs.column("n_seen_7d") > 0)
-    framed = allocation.from_pairs(pairs.customer, pairs.item, score, k=k, n_customers=len(pairs.world.customers),
-                                   n_items=len(pairs.world.items))
+    frame = pairs.frame
     features = np.column_stack([groups(pairs.world, name) for name in rule.fields])
-    return framed.of_pairs(slates.mmr_penalty(framed.item, framed.value, features, weight=rule.weight, depth=k + MMR_EXTRA))
+    scores = slates.laid_out(frame, score, -np.inf)
+    return frame.of_pairs(slates.mmr_penalty(frame.item, scores, features, weight=rule.weight, depth=k + MMR_EXTRA))

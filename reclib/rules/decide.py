@@ -212,10 +212,10 @@ def _problem(case: Case, rules: list[Rule], score: np.ndarray, p_response: np.nd
     wanted = wanted_slots(case, rules)
     value = np.where((wanted > 0) & np.isfinite(score), score + bonus, score)
     n_slots = len(case.world.customers) * case.k
-    return allocation.from_pairs(
-        case.pairs.customer, case.pairs.item, value, k=case.k, n_customers=len(case.world.customers),
-        n_items=len(case.world.items), response=p_response, stock=capacity(case.world, rules),
-        quotas=tuple(quota for rule in rules if (quota := quota_of(case.world, rule))),
+    frame = case.pairs.frame
+    return replace(
+        frame, k=case.k, value=slates.laid_out(frame, value, -np.inf), response=slates.laid_out(frame, p_response),
+        stock=capacity(case.world, rules), quotas=tuple(quota for rule in rules if (quota := quota_of(case.world, rule))),
         rows=tuple(row for rule in rules if (row := row_of(case.world, rule, n_slots))))
 
 

@@ -6,10 +6,12 @@ Fields are asked for by name; `fields` says which there are and how they are wor
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
+from reclib.allocation.problem import Problem, from_pairs
 from reclib.rules import fields
 from reclib.rules.fields import distinct
 
@@ -65,6 +67,12 @@ class Pairs:
     def key(self) -> np.ndarray:
         """One number a pair."""
         return self.customer.astype("int64") * len(self.world.items) + self.item
+
+    @cached_property
+    def frame(self) -> Problem:
+        """Where each pair stands in a table of customers x candidates, for slates without any limit."""
+        return from_pairs(self.customer, self.item, np.zeros(len(self)), k=1, n_customers=len(self.world.customers),
+                          n_items=len(self.world.items))
 
     def column(self, name: str) -> np.ndarray | pd.Series:
         """Values of a field, one a pair.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from reclib.allocation import problem as allocation
 from reclib.rules import controls, slates
 from reclib.rules import fields as fields_of
 from reclib.rules.kinds import Diversity
@@ -65,9 +64,8 @@ def _shown(rule: Diversity, case: Case, plan: Plan, pairs: Pairs, score: np.ndar
     """Which pairs are shown where the control, the filters and the quotas are all that holds."""
     lost = controls.taken([rule], pairs, score, k=case.k).get(rule.id, 0.0)
     turned = np.where(np.isfinite(score), np.round(np.maximum(score - lost, 1e-9), 9), -np.inf)
-    framed = allocation.from_pairs(pairs.customer, pairs.item, turned, k=case.k, n_customers=len(case.world.customers),
-                                   n_items=len(case.world.items))
-    return framed.of_pairs(slates.greedy(framed.item, framed.value, plan.problem.quotas, case.k)) > 0
+    frame = pairs.frame
+    return frame.of_pairs(slates.greedy(frame.item, slates.laid_out(frame, turned, -np.inf), plan.problem.quotas, case.k)) > 0
 
 
 def _measure(rule: Diversity, shown: Pairs) -> float:
