@@ -71,7 +71,8 @@ def test_estimates_of_many_pairs_are_those_of_predict(few, name):
     assert surprise_table.estimates(algo, asked, rng=np.random.RandomState(0)) == pytest.approx(np.array(theirs), abs=1e-9)
 
 
-def test_the_sentence_names_the_best_predictor_and_its_place_by_lists():
-    table = pd.DataFrame({"algorithm": ["a", "b"], "rmse": [0.9, 1.0], "ndcg": [0.1, 0.2]})
+def test_the_sentence_tells_the_lists_of_the_best_predictors():
+    table = pd.DataFrame({"algorithm": ["a", "b"], "rmse": [0.9, 1.0], "ndcg": [0.1, 0.4]})
     said = surprise_table.contest_sentence(table, 0.3, k=10)
-    assert said.startswith("a predicts ratings best (RMSE 0.9) and is number 2 of 2") and "those of b (0.2)" in said
+    assert said.startswith("a predicts ratings best (RMSE 0.9), and its lists have NDCG@10 0.1; b, number 2 by RMSE, 0.4. What is popular")
+    assert said.endswith("has 0.3: 1 of the 2 algorithms make better lists.")

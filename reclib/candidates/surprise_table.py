@@ -179,10 +179,9 @@ def contest(folder: Path, *, k: int, rng: np.random.Generator) -> pd.DataFrame:
 
 
 def contest_sentence(table: pd.DataFrame, popular: float, *, k: int) -> str:
-    """Say where the best predictor of ratings stands by its lists, and where popularity does."""
-    best, by_list = table.iloc[0], table.sort_values("ndcg", ascending=False, ignore_index=True)
-    place = int((table["ndcg"] > best["ndcg"]).sum()) + 1
-    last = by_list.iloc[0]
-    return (f"{best['algorithm']} predicts ratings best (RMSE {number(best['rmse'])}) and is number {place} of {len(table)} by its lists "
-            f"(NDCG@{k} {number(best['ndcg'])}); the best lists among the eleven are those of {last['algorithm']} ({number(last['ndcg'])}), "
-            f"and what is popular, which predicts nothing, has {number(popular)}.")
+    """Say what lists the best predictors of ratings make, and how many of all make better ones than popularity does."""
+    first, *others = table.head(3).itertuples()
+    n_better = int((table["ndcg"] > popular).sum())
+    said = [f"{row.algorithm}, number {place} by RMSE, {number(row.ndcg)}" for place, row in enumerate(others, 2)]
+    return (f"{first.algorithm} predicts ratings best (RMSE {number(first.rmse)}), and its lists have NDCG@{k} {number(first.ndcg)}; "
+            f"{'; '.join(said)}. What is popular predicts nothing and has {number(popular)}: {n_better} of the {len(table)} algorithms make better lists.")
