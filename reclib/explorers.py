@@ -144,9 +144,9 @@ def pace_sentence(table: pd.DataFrame, *, limit: float, clock: str) -> str:
     own = table[table["explorer"] != "nothing"]
     late = own.loc[own["worst"] > limit, "explorer"].tolist()
     slow = own.loc[own["worst"].idxmax()]
-    held = f"all {len(own)} explorers answer every move" if not late else f"{', '.join(late)} passed the limit at least once, the others answer"
-    return (f"Of {own['n_moves'].sum():,} moves the slowest took {slow['worst']:.0f} ms ({slow['explorer']}, {clock}): {held} in less than "
-            f"{limit:g} ms. Their medians are {own['ratio'].min():.2f} to {own['ratio'].max():.2f} of two empty panels made anew.")
+    held = f"past {limit:g} ms went {', '.join(late)}" if late else f"each of the {len(own)} explorers answers within {limit:g} ms"
+    return (f"Of {own['n_moves'].sum():,} moves the slowest took {slow['worst']:,.0f} ms ({slow['explorer']}, {clock}): {held}. "
+            f"Their medians are {own['ratio'].min():.2f} to {own['ratio'].max():.2f} of two empty panels made anew.")
 
 
 def machine(clock: Callable[[], float]) -> str:

@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,7 +21,7 @@ from conftest import write_notebook
 from test_rules_trace import AS_OF as NIGHT
 from test_rules_trace import decided, world_of
 
-from reclib import explorers, plots, schema, signals
+from reclib import explorers, plots, schema, signals, store
 from reclib.experiments import page, power
 from reclib.experiments.explore import Planner, WhatIf
 from reclib.offpolicy.logs import with_rewards
@@ -220,6 +221,55 @@ def test_without_a_log_nothing_is_valued():
     explorer = WhatIf(None, None)
     assert explorer.controls == {}
     assert "no policy can be valued" in words(explorer)
+
+
+def seen(fig) -> list:
+    """What an eye finds in a figure: panels by their title, limits, names and numbers at the axes, marks and legends."""
+    fig.canvas.draw()
+    return [(axes.get_title("left"), [round(each, 6) for each in (*axes.get_xlim(), *axes.get_ylim())],
+             [text.get_text() for text in (*axes.get_xticklabels(), *axes.get_yticklabels(), *axes.texts)],
+             [len(marks) for marks in (axes.lines, axes.patches, axes.collections)],
+             [text.get_text() for legend in (axes.get_legend(), *fig.legends) if legend for text in legend.get_texts()])
+            for axes in fig.axes]
+
+
+@pytest.mark.parametrize("name", ["grader", "days", "desk", "what_if", "planner"])
+def test_a_figure_that_stayed_shows_after_a_move_what_a_new_one_shows(name, request):
+    explorer = Planner(request.getfixturevalue("reading")) if name == "planner" else request.getfixturevalue(name)
+    start, stage = explorers.starts(explorer.controls), plots.Stage()
+    moved = start | {name: explorers.moves(control)[-1] for name, control in explorer.controls.items()}
+    with stage.played():
+        for values in (moved, start, moved):
+            kept = explorer.draw(**values)[0]
+    fresh = explorer.draw(**moved)[0]
+    assert kept is stage.fig and fresh is not kept
+    assert seen(kept) == seen(fresh)
+    plots.plt.close("all")
+
+
+def test_a_control_is_moved_to_each_of_its_places_or_to_some_along_a_long_slider():
+    assert explorers.moves(["red", "blue"]) == ["red", "blue"]
+    assert explorers.moves((0.1, 0.5, 0.1, 0.3)) == [0.1, 0.2, 0.3, 0.4, 0.5]
+    assert explorers.moves((1, 1001, 1, 7), most=5) == [1, 251, 501, 751, 1001]
+
+
+def test_every_single_move_is_timed_against_an_empty_figure(grader):
+    ticks = iter(range(1000))
+    timed = explorers.pace({"signals": grader}, clocks={"wall": lambda: float(next(ticks))}, most=2)
+    assert timed["explorer"].value_counts().to_dict() == {"nothing": 9, "signals": 2 * len(grader.controls)}
+    assert set(timed["wall"]) == {1000.0}
+    table = explorers.paces(timed.assign(wall=[10.0] * 9 + [20.0] * 7 + [400.0]), by=["explorer"], clock="wall")
+    assert table.to_dict("list") == {"explorer": ["nothing", "signals"], "n_moves": [9, 8], "median": [10.0, 20.0],
+                                     "worst": [10.0, 400.0], "ratio": [1.0, 2.0]}
+    said = explorers.pace_sentence(table, limit=300, clock="wall")
+    assert said.startswith("Of 8 moves the slowest took 400 ms (signals, wall): past 300 ms went signals. ")
+    assert "each of the 1 explorers answers within 500 ms" in explorers.pace_sentence(table, limit=500, clock="wall")
+
+
+def test_the_committed_benchmark_times_all_five():
+    cells = nbformat.read(store.project() / "notebooks/benchmarks/explorers.ipynb", as_version=4).cells
+    shown = "".join(output.data.get("text/html", "") for cell in cells if cell.cell_type == "code" for output in cell.outputs)
+    assert [name for name in ("nothing", "signals", "customer's day", "rules", "planner", "off-policy") if f">{name}<" not in shown] == []
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ APART = 11.0
 # Names come from data: a dollar sign in one is no formula.
 seaborn.set_theme(style="whitegrid", palette=PALETTE, font="DejaVu Sans", rc={
     "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#1a1d21", "grid.color": "#e5e7eb", "axes.titlelocation": "left",
+    "axes.titley": 1.0,
     "axes.titlesize": 11, "axes.labelsize": 10, "xtick.labelsize": 9.5, "ytick.labelsize": 9.5, "legend.fontsize": 9.5, "font.size": 10,
     "xtick.bottom": True, "text.parse_math": False, "svg.hashsalt": "reclib",
 })
@@ -82,6 +83,7 @@ class Stage:
                     artist.remove()
         for axes in self.fig.axes:
             axes.legend_ = None
+            axes.xaxis.set_label_coords(*axes.xaxis.label.get_position(), transform=axes.xaxis.label.get_transform())
             axes.relim()
             for axis in (axes.xaxis, axes.yaxis):
                 axis.set_view_interval(*UNSEEN if axis.get_scale() != "log" else (1, 10), ignore=True)
