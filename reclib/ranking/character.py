@@ -31,11 +31,14 @@ def of_stages(ranked: dict[str, pd.DataFrame], history: pd.DataFrame, items: pd.
     """
     first = {stage: table.loc[(table["rank"] <= k).to_numpy(), [*KEYS, "rank"]] for stage, table in ranked.items()}
     rows = []
-    for metric, measure in _measures(first, history, items, own, k).items():
-        for stage, table in first.items():
-            found = metrics.mean_interval(measure(table), rng=np.random.default_rng(seed), n_boot=N_DRAWS)
-            rows.append({"stage": stage, "metric": metric, "k": k} | found)
-    return pd.DataFrame(rows, columns=STAGE_COLUMNS).astype({"stage": "str", "metric": "str"})
+    for metric, measure in _measures(first, history, items, own, k).items() if first else ():
+        values = pd.DataFrame({stage: measure(table) for stage, table in first.items()})
+        is_whole = values.notna().all()
+        for part in ([name for name in values if is_whole[name]], *([name] for name in values if not is_whole[name])):
+            means = metrics.mean_intervals(values[part].dropna(), rng=np.random.default_rng(seed), n_boot=N_DRAWS)
+            rows.append(means.assign(metric=metric))
+    found = pd.concat(rows).reset_index(names="stage").assign(k=k) if rows else pd.DataFrame(columns=STAGE_COLUMNS)
+    return found[STAGE_COLUMNS].astype({"stage": "str", "metric": "str", "value": float})
 
 
 def _measures(first: dict[str, pd.DataFrame], history: pd.DataFrame, items: pd.DataFrame, own: pd.DataFrame | None,
@@ -43,7 +46,7 @@ def _measures(first: dict[str, pd.DataFrame], history: pd.DataFrame, items: pd.D
     """What can be measured of a list, customer by customer, with what is known."""
     had = history.loc[(history["event_type"] != "impression").to_numpy(), KEYS].drop_duplicates()
     n_of, n_customers = had["item_id"].value_counts(), had["customer_id"].nunique()
-    listed = pd.concat([table[KEYS] for table in first.values()]).drop_duplicates() if first else had.head(0)
+    listed = pd.concat([table[KEYS] for table in first.values()]).drop_duplicates()
     had = had.merge(listed, on=KEYS, validate="one_to_one")
     found = {"novelty": partial(metrics.novelty_at_k, n_customers_of=n_of, n_customers=n_customers, k=k),
              "repetition": partial(metrics.repetition_at_k, had=had, k=k)}

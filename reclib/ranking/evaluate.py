@@ -47,11 +47,6 @@ def renumber(pairs: pd.DataFrame, *, by: str = "rank") -> pd.DataFrame:
     return ordered[KEYS].assign(rank=ordered.groupby("customer_id").cumcount() + 1)
 
 
-def only(ranked: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
-    """Keep the items of a list that are among `pairs`, and number them anew."""
-    return renumber(ranked.merge(pairs[KEYS], on=KEYS, validate="many_to_one"))
-
-
 def by_policy(ranked: pd.DataFrame, pairs: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Lists of each policy of `ranked`, of the pairs that are among `pairs`, numbered anew."""
     kept = ranked[["policy", *KEYS, "rank"]].merge(pairs[KEYS].drop_duplicates(), on=KEYS, validate="many_to_one")
@@ -77,29 +72,40 @@ def scores(ranked: dict[str, pd.DataFrame], relevant: pd.DataFrame, *, k: int, t
         return pd.DataFrame(columns=["task", "stage", "customer_id", *MEASURES])
     who = pd.Index(relevant["customer_id"].unique()).sort_values()
     what = pd.Index(pd.unique(pd.concat([relevant["item_id"], *(table["item_id"] for table in ranked.values())])))
-    coded = [_coded(table, who, what) for table in ranked.values()]
-    wanted, known = _coded(relevant, who, what), None if tasks is None else _coded(tasks, who, what)
+    known = None if tasks is None else _coded(tasks, who, what).sort_values("key")
+    coded, wanted = [_told(_coded(table, who, what), known) for table in ranked.values()], _coded(relevant, who, what)
     found = []
     for task in (ALL, AGAIN, NEW):
-        own = wanted if task == ALL or known is None else wanted[(relevant["is_new"] == (task == NEW)).to_numpy()]
+        own = wanted if task == ALL or known is None else wanted[(wanted["is_new"] == (task == NEW)).to_numpy()]
         if task != ALL and (known is None or not 0 < len(own) < len(wanted)):
             continue
-        firsts = [table if task == ALL else _among(table, known[known["is_new"] == (task == NEW)]) for table in coded]
+        firsts = [table if task == ALL else _of_task(table, task) for table in coded]
+        firsts = [table[(table["rank"] <= k).to_numpy()] for table in firsts]
         found.append(_measured(firsts, own, list(ranked), who, k).assign(task=task))
     return pd.concat(found, ignore_index=True)
 
 
 def _coded(pairs: pd.DataFrame, who: pd.Index, what: pd.Index) -> pd.DataFrame:
     """Pairs of the customers that are judged, as whole numbers: place of the customer, and one key a pair."""
-    customer, item = who.get_indexer(pairs["customer_id"]), what.get_indexer(pairs["item_id"])
-    rest = {name: pairs[name].to_numpy() for name in ("rank", "is_new") if name in pairs}
-    coded = pd.DataFrame({"customer": customer, "key": customer.astype(np.int64) * len(what) + item, **rest})
-    return coded[(customer >= 0) & (item >= 0)]
+    customer = who.get_indexer(pairs["customer_id"])
+    own, customer = pairs[customer >= 0], customer[customer >= 0]
+    item = what.get_indexer(own["item_id"])
+    rest = {name: own[name].to_numpy() for name in ("rank", "is_new") if name in own}
+    return pd.DataFrame({"customer": customer, "key": customer.astype(np.int64) * len(what) + item, **rest})[item >= 0]
 
 
-def _among(table: pd.DataFrame, pool: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a list that are in the pool, numbered anew; ties by item."""
-    kept = table[np.isin(table["key"], pool["key"])]
+def _told(table: pd.DataFrame, known: pd.DataFrame | None) -> pd.DataFrame:
+    """A list with the task of each pair, `again` or `new`; "" where it is no candidate."""
+    if known is None or known.empty:
+        return table
+    at = np.minimum(np.searchsorted(known["key"], table["key"]), len(known) - 1)
+    names = np.where(known["is_new"].to_numpy()[at], NEW, AGAIN)
+    return table.assign(task=np.where(known["key"].to_numpy()[at] == table["key"], names, ""))
+
+
+def _of_task(table: pd.DataFrame, task: str) -> pd.DataFrame:
+    """The rows of a list that are of a task, numbered anew; ties by item."""
+    kept = table[(table["task"] == task).to_numpy()] if "task" in table else table.head(0)
     kept = kept.iloc[np.lexsort((kept["key"], kept["rank"], kept["customer"]))]
     return kept.assign(rank=kept.groupby("customer").cumcount() + 1)
 

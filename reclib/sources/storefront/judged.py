@@ -54,7 +54,7 @@ def live(shown: Mapping[str, pd.DataFrame], customers: pd.Series, source: Mappin
     """Let the shop show each stage's lists to the same customers on every visit, with the same luck.
 
     Args:
-        shown: made by `lists`, of these `customers`; all others see nothing.
+        shown: made by `lists`, of these `customers`; no others come, and there is only these customers' share of the stock.
         source: facts of the source.
         since: evening on which the lists were made; the shop has gone its own way until then.
         n_days: days that each world is lived.
@@ -65,8 +65,7 @@ def live(shown: Mapping[str, pd.DataFrame], customers: pd.Series, source: Mappin
     worlds = {}
     for name, table in {NOTHING: "none", **shown}.items() if shown else ():
         policy = table if isinstance(table, str) else table.rename(columns={"rank": "position"})
-        after = truth.true_outcomes(policy, params=source["params"], n_days=n_days, first_day=first_day(since))
-        worlds[name] = after[after["customer_id"].isin(customers)].reset_index(drop=True)
+        worlds[name] = truth.true_outcomes(policy, params=source["params"], n_days=n_days, first_day=first_day(since), only=customers)
     return worlds
 
 

@@ -30,7 +30,8 @@ _SHOWN = ("clicks", "orders", "revenue", "contribution", "opted_out", "complaint
 
 def true_outcomes(policy: str | pd.DataFrame | Mapping, *, params: dict, n_days: int = 28,
                   assignments: pd.DataFrame | None = None, changes: dict | None = None,
-                  price_factor: np.ndarray | None = None, first_day: int | None = None) -> pd.DataFrame:
+                  price_factor: np.ndarray | None = None, first_day: int | None = None,
+                  only: pd.Series | None = None) -> pd.DataFrame:
     """What every customer would do in the days after the history under a policy.
 
     Args:
@@ -42,18 +43,24 @@ def true_outcomes(policy: str | pd.DataFrame | Mapping, *, params: dict, n_days:
         changes: parameters that change when the policy starts, such as `{"push_every": 2}` or `{"age_gate": False}`.
         price_factor: one factor an item on its price from then on.
         first_day: day from which the policy is in force, if it is not the one after the history but an earlier one.
+        only: ids of customers, if from then on no others come, and there is only their share of the stock.
 
     Returns:
-        One row a customer: customer_id and the metrics of `totals.METRICS`.
+        One row a customer (of `only`): customer_id and the metrics of `totals.METRICS`.
     """
     first_day = params["n_days"] if first_day is None else first_day
     world, state, log = tables.history(config.build(**params), n_days=first_day)
+    comes = np.ones(params["n_customers"], dtype=bool)
+    if only is not None:
+        comes[:] = False
+        comes[policies.customer_numbers(only, params["n_customers"])] = True
+        world, state = tables.part(world, state, comes, before=0.0)
     world = replace(world, config=replace(world.config, **(changes or {})))
     if price_factor is not None:
         world = replace(world, price_factor=np.asarray(price_factor, dtype=float), _weeks={})
     chosen = _mixed(policy, world, assignments) if isinstance(policy, Mapping) else _policy(policy, world)
     later = days.run(world, state, chosen, first_day=first_day, n_days=n_days)
-    return totals.total(world, state, [log, later], first_day=first_day, n_days=n_days)
+    return totals.total(world, state, [log, later], first_day=first_day, n_days=n_days)[comes].reset_index(drop=True)
 
 
 def true_value(policy: str | pd.DataFrame, metric: str, *, params: dict, n_days: int = 28, **options: object) -> float:
