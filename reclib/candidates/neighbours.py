@@ -117,8 +117,8 @@ def ease_weights(liked: sparse.csr_matrix, penalty: float) -> np.ndarray:
     np.fill_diagonal(gram, gram.diagonal() + penalty)
     if not len(gram):
         return gram
-    factor, info = lapack.dpotrf(gram, lower=0)
-    inverse, info = lapack.dpotri(factor, lower=0)
+    factor, _ = lapack.dpotrf(gram, lower=0)
+    inverse, _ = lapack.dpotri(factor, lower=0)
     inverse = np.triu(inverse) + np.triu(inverse, 1).T
     weights = inverse / -inverse.diagonal()[None, :]
     np.fill_diagonal(weights, 0.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 
@@ -82,7 +84,7 @@ def rating_spread(ratings: pd.DataFrame, *, scale: tuple[float, float], n_bins: 
     """Share of the pairs in equal bins of the scale: `rating` (from and to) and `share`."""
     edges = np.linspace(*scale, n_bins + 1)
     counts = np.histogram(ratings["rating"], bins=edges)[0]
-    names = [f"{low:.3g} to {high:.3g}" for low, high in zip(edges[:-1], edges[1:], strict=True)]
+    names = [f"{low:.3g} to {high:.3g}" for low, high in pairwise(edges)]
     return pd.DataFrame({"rating": names, "share": counts / max(counts.sum(), 1)})
 
 
