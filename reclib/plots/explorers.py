@@ -104,6 +104,7 @@ def planned(chances: pd.DataFrame, sizes: pd.DataFrame, *, effect: float, chance
     right.plot(weeks, detectable, "D", color=PALETTE[1], markersize=7)
     right.annotate(f"{detectable:.3g} %", (weeks, detectable), textcoords="offset points", xytext=(6, 6), color=PALETTE[1])
     right.set(title="Effect found at 80 % (band: 50 to 90 %)", xlabel="weeks of intake", ylabel=unit, ylim=(0, None))
+    right.locator_params(axis="x", integer=True)
     return fig
 
 
