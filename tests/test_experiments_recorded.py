@@ -32,8 +32,17 @@ def test_shops_are_gathered_and_told(tmp_path):
         folder = tmp_path / f"shop-{seed}"
         folder.mkdir()
         (folder / f"{recorded.VERDICT_FACTS}.json").write_text(json.dumps(recorded.verdict_rows(compared, {"verdict": word}, seed=seed)))
+    (tmp_path / "latest").symlink_to(tmp_path / "shop-1")
     shops = recorded.gather(tmp_path)
     assert shops[["seed", "metric", "verdict"]].to_numpy().tolist()[::2] == [[1, "contribution", "SHIP"], [2, "contribution", "HOLD"]]
     assert recorded.by_metric(shops).set_index("metric").loc["revenue", ["n_shops", "n_held", "n_worse"]].tolist() == [2, 0, 0]
     said = recorded.verdict_sentence(shops, "contribution")
     assert "SHIP 1, HOLD 1" in said and "in 1 of 1" in said and "2 of 4 intervals" in said
+
+
+def test_recorded_shops_are_whole_and_their_intervals_hold_what_they_say():
+    shops = recorded.verdicts()
+    assert shops.groupby("seed")["metric"].nunique().nunique() == 1 and not shops.duplicated(["seed", "metric"]).any()
+    assert set(shops["verdict"]) <= {"SHIP", "HOLD", "ROLLBACK", "INVALID"} and shops["seed"].nunique() >= 4
+    inside = shops["truth"].between(shops["effect_low"], shops["effect_high"])
+    assert inside.tolist() == shops["holds_truth"].tolist()

@@ -74,7 +74,8 @@ def verdict_rows(compared: pd.DataFrame, verdict: dict, *, seed: int) -> dict:
 
 def gather(reports: str | Path) -> pd.DataFrame:
     """Put the records of all runs in a folder together: one row a shop and metric, by seed."""
-    found = [json.loads(path.read_text()) for path in Path(reports).glob(f"*/{VERDICT_FACTS}.json")]
+    paths = [path for path in Path(reports).glob(f"*/{VERDICT_FACTS}.json") if not path.parent.is_symlink()]
+    found = [json.loads(path.read_text()) for path in paths]
     rows = [row | {"seed": shop["seed"], "verdict": shop["verdict"]} for shop in found for row in shop["metrics"]]
     return pd.DataFrame(rows).sort_values(["seed", "metric"], ignore_index=True)
 
