@@ -82,42 +82,53 @@ def _rate(policy: str, sums: pd.DataFrame, alpha: float) -> tuple:
 
 
 def foretell(deliveries: pd.DataFrame | None, ranked: pd.DataFrame | None, outcomes: pd.DataFrame | None, ranking: Mapping, *,
-             alpha: float = 0.05) -> pd.DataFrame:
-    """Hold what the ranker foretold of the published slots against what came of them.
+             control: str | None, alpha: float = 0.05) -> pd.DataFrame:
+    """Hold how much likelier the ranker foretold an answer to a policy's slots than to the control's against what came.
 
-    The forecast of a policy is the mean probability of response over its slots, corrected on the logit scale as the
-    ranker's own calibration on unseen customers says; its interval is that calibration's. The sampling of customers
-    is not in it: an interval of a model that takes the model for true would be too narrow.
+    The forecast is the ratio of the mean probabilities of response over the slots of both, corrected on the logit scale as
+    the ranker's own calibration on unseen customers says; its interval is that of the calibration's slope. Levels are not
+    foretold: they follow how often a slot is shown, which the ranker does not know, and which cancels between policies.
 
     Args:
         deliveries: `deliveries`, or None.
         ranked: `ranked` with `p_response`, or None.
         outcomes: `outcomes` of the deliveries, or None while nothing came.
         ranking: facts of the ranking: response, label_days, calibration.
+        control: the policy that the others are held against, or None.
         alpha: error rate of the interval of what came.
 
     Returns:
-        A `forecasts` table of one row a policy, empty where the ranking or the deliveries are missing.
+        A `forecasts` table of one row a policy other than the control, empty where one of them is missing.
     """
-    if deliveries is None or ranked is None or not ranking.get("response") or deliveries.empty:
+    if deliveries is None or ranked is None or not ranking.get("response") or control not in set(deliveries["policy"]):
         return pd.DataFrame(columns=COLUMNS)
     pair, days = ["policy", "customer_id", "item_id"], int(ranking.get("label_days", 28))
     known = deliveries.merge(ranked[[*pair, "p_response"]], on=pair, how="inner", validate="many_to_one")
-    low, middle, high = (_corrected(known["p_response"], ranking.get("calibration") or {}, end) for end in ("_low", "", "_high"))
-    table = known.assign(forecast=middle, low=low, high=high).groupby("policy")[["forecast", "low", "high"]].mean().reset_index()
-    came = None if outcomes is None else _responses(known, outcomes, ranking["response"], days, alpha)
-    table = table.assign(metric=f"{ranking['response']} of a slot within {days} days", made_at=deliveries["delivered_at"].min(),
-                         estimator="ranker", gate="model", forecast_id=[f"{policy}-ranker" for policy in table["policy"]])
+    ends = dict(zip(("low", "forecast", "high"), ("slope_low", "slope", "slope_high"), strict=True))
+    means = known.assign(**{name: _corrected(known["p_response"], ranking.get("calibration") or {}, end)
+                            for name, end in ends.items()}).groupby("policy", observed=True)[list(ends)].mean()
+    table = (means / means.loc[control]).drop(index=control)
+    table = table.assign(low=table[list(ends)].min(axis=1), high=table[list(ends)].max(axis=1)).reset_index()
+    came = None if outcomes is None else _against(_responses(known, outcomes, ranking["response"], days, alpha), control)
+    table = table.assign(metric=f"{ranking['response']} of a slot within {days} days, times that of {control}", estimator="ranker",
+                         gate="model", made_at=deliveries["delivered_at"].min(), forecast_id=table["policy"].astype("str") + "-ranker")
     return _scored(table, came)
 
 
-def _corrected(p: pd.Series, calibration: Mapping, end: str) -> np.ndarray:
-    """Probabilities moved by the calibration's intercept; its slope is kept at the estimate."""
+def _corrected(p: pd.Series, calibration: Mapping, slope: str) -> np.ndarray:
+    """Probabilities moved by the calibration's intercept and one end of its slope."""
     clipped = np.clip(p.to_numpy(dtype=float), 1e-9, 1 - 1e-9)
-    logit = np.log(clipped / (1 - clipped)) * float(calibration.get("slope", 1.0))
-    moved = logit + float(calibration.get(f"intercept{end}", calibration.get("intercept", 0.0)))
-    found = 1 / (1 + np.exp(-moved))
-    return found if calibration or not end else np.full(len(p), np.nan)
+    logit = np.log(clipped / (1 - clipped)) * float(calibration.get(slope, calibration.get("slope", 1.0)))
+    return 1 / (1 + np.exp(-(logit + float(calibration.get("intercept", 0.0)))))
+
+
+def _against(came: pd.DataFrame, control: str) -> pd.DataFrame:
+    """Rates over the control's, their intervals on the log scale: relative errors of both added as squares."""
+    rates = came.set_index("policy")
+    half = (rates["observed_high"] - rates["observed"]) / rates["observed"].where(rates["observed"] > 0)
+    times = rates["observed"] / rates.loc[control, "observed"]
+    reach = np.exp(np.hypot(half, half[control]))
+    return pd.DataFrame({"observed": times, "observed_low": times / reach, "observed_high": times * reach}).reset_index()
 
 
 def _responses(deliveries: pd.DataFrame, outcomes: pd.DataFrame, response: str, days: int, alpha: float) -> pd.DataFrame:
@@ -142,7 +153,7 @@ def exposure_sentence(deliveries: pd.DataFrame | None, outcomes: pd.DataFrame | 
     after = float(seen["value"].mean()) if len(seen) else 0.0
     word = "about as often" if abs(after / before - 1) < 0.2 else "more often" if after > before else "less often"
     return (f"The ranker learnt from pairs that were shown {before:.1f} times in {days} days; a slot of the launch that was seen was shown "
-            f"{after:.1f} times, {word}, and its forecast is for the former.")
+            f"{after:.1f} times, {word}, so it foretells policies against each other and no level.")
 
 
 def ledger(values: pd.DataFrame, observed: pd.DataFrame | None, *, metric: str, made_at: pd.Timestamp) -> pd.DataFrame:
@@ -185,7 +196,7 @@ def from_log(deliveries: pd.DataFrame | None, outcomes: pd.DataFrame | None, ser
     came = within(served, answers, days=days)
     when = "" if came is None else f" in the first {days} days"
     return together(*(
-        ledger(value_all(deliveries, outcomes, outcome_type=name, **asked),
+        ledger(value_all(deliveries, outcomes, outcome_type=name, days=days, **asked),
                observe_all(served, came, deliveries, outcomes, outcome_type=name), metric=f"{name} of a seen slot{when}", made_at=made_at)
         for name in outcome_types))
 

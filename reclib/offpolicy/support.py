@@ -45,7 +45,8 @@ def diagnose(weight: np.ndarray, reward: np.ndarray, *, unsupported: float = 0.0
 def gate(found: Mapping[str, float]) -> tuple[str, str]:
     """Decide whether the log can carry the question: usable, weak or refuse, and why.
 
-    Usable: at least 50 effective rewards, none of them above 5 % of all, an effective sample of 100 slots, a mean
+    Usable: at least 60 effective rewards (of the logs near that line more are lucky than not, so that what passes is
+    overstated by more the lower it lies), none of them above 5 % of all, an effective sample of 100 slots, a mean
     weight within 3 standard errors of one, at most 1 % of the target without support. Refuse: fewer than 10 rewards
     or slots, a mean weight further off, one reward that is a third of all, or more than 10 % without support. Weak:
     between.
@@ -62,7 +63,7 @@ def gate(found: Mapping[str, float]) -> tuple[str, str]:
         return REFUSE, f"the answer rests on {positives:.1f} effective rewards of {ess:.1f} effective slots, fewer than 10"
     if share > 1 / 3:
         return REFUSE, f"a single reward carries {100 * share:.0f} % of the value"
-    if positives < 50 or share > 0.05 or unsupported > 0.01 or ess < 100:
+    if positives < 60 or share > 0.05 or unsupported > 0.01 or ess < 100:
         return WEAK, (f"it rests on {positives:.1f} effective rewards of {ess:,.0f} effective slots, the largest reward "
                       f"carries {100 * share:.1f} %, {100 * unsupported:.1f} % is without support: the interval may be too narrow")
     return USABLE, f"it rests on {positives:.0f} effective rewards and the mean weight is {float(found['mean_weight']):.3f}"

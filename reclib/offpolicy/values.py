@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from scipy.special import ndtri, stdtrit
 
-from reclib.offpolicy import estimators, logs, support
+from reclib.offpolicy import carryover, estimators, logs, support
+from reclib.offpolicy.carryover import CarryOver, Memory
 from reclib.offpolicy.support import DIAGNOSTICS, REFUSE, USABLE, WEAK
 
 PREFERENCE = ("snips", "sndr", "dr", "ips", "examined")
-NUMBERS = ["value", "low", "high", *DIAGNOSTICS, "n_positives", "largest_share", "withdrawn_share"]
+NUMBERS = ["value", "low", "high", *DIAGNOSTICS, "n_positives", "largest_share", "withdrawn_share", "carry_over"]
+BEYOND = 0.05
 Question = tuple[str, pd.DataFrame, pd.DataFrame]
 
 
 def value_policy(log: pd.DataFrame, target: pd.DataFrame, *, policy: str, alpha: float = 0.05, tau: float = 5.0,
-                 prior: float = 100.0) -> pd.DataFrame:
+                 prior: float = 100.0, memory: Memory | None = None) -> pd.DataFrame:
     """Value a policy from the log of another.
 
     Args:
@@ -24,10 +27,12 @@ def value_policy(log: pd.DataFrame, target: pd.DataFrame, *, policy: str, alpha:
         alpha: error rate of the intervals.
         tau: largest weight of the switch estimator.
         prior: shrinkage of the direct model.
+        memory: what the log tells of its own past (`carryover.remember`); without it, a value is that of slots shown once.
 
     Returns:
         A `policy_values` table: one row an estimator, with n_rows, n_positives, largest_share, withdrawn_share (places
-        whose item was not on offer that day, and which are not valued), gate, reason and unit. Where the gate refuses,
+        whose item was not on offer that day, and which are not valued), carry_over (change of the value by being lived),
+        gate, reason and unit. Where the gate refuses,
         no value is named. Slates add `iips`, the value of a whole slate; a log that knows `p_in_slate` adds `examined`,
         which has diagnostics and a gate of its own.
     """
@@ -43,7 +48,9 @@ def value_policy(log: pd.DataFrame, target: pd.DataFrame, *, policy: str, alpha:
     rows = [_rows(values, support.diagnose(columns[0], columns[1], unsupported=lost), len(weighed))]
     if {"p_in_slate", "customer_id"} <= set(log) and logs.context_of(target) == ["customer_id", "position"]:
         rows.append(_examined(log, target, len(weighed), lost, alpha=alpha))
-    table = pd.concat(rows, ignore_index=True).assign(policy=policy, withdrawn_share=float(away.mean()))
+    table = pd.concat(rows, ignore_index=True).assign(policy=policy, withdrawn_share=float(away.mean()), carry_over=np.nan)
+    change = None if memory is None else carryover.carry_over(memory, target, away.to_numpy())
+    table = table if change is None else _lived(table, change, alpha)
     return table[["policy", "estimator", *NUMBERS, "n_rows", "gate", "reason", "unit"]]
 
 
@@ -67,6 +74,26 @@ def _rows(values: dict, found: dict, n_rows: int) -> pd.DataFrame:
                         unit=np.where(table["estimator"] == "iips", "slate", "slot"))
 
 
+def _lived(table: pd.DataFrame, change: CarryOver, alpha: float) -> pd.DataFrame:
+    """Move values to where the policy is lived, and widen their intervals by what that is uncertain of.
+
+    Intervals are symmetric on the log scale, with as many degrees of freedom as effective rewards less one: weighed rewards
+    are skewed, and where they fall short by chance their error does too. Repetition beyond what the log knows is weak.
+    """
+    value = table["value"].where(table["value"] > 0)
+    relative = (table["high"] - table["low"]) / (2 * ndtri(1 - alpha / 2) * value)
+    edge = stdtrit(np.maximum(table["n_positives"] - 1, 1.0), 1 - alpha / 2)
+    spread = np.exp(edge * np.hypot(relative, change.error))
+    plain = {name: change.factor * table[name] for name in ("value", "low", "high")}
+    found = table.assign(value=plain["value"], low=(plain["value"] / spread).where(value.notna(), plain["low"]),
+                         high=(plain["value"] * spread).where(value.notna(), plain["high"]), carry_over=change.factor - 1)
+    if change.beyond <= BEYOND:
+        return found
+    why = f"{100 * change.beyond:.0f} % of its slots would be repeated more often than the log knows"
+    is_weaker = found["gate"] == USABLE
+    return found.assign(gate=found["gate"].mask(is_weaker, WEAK), reason=found["reason"].mask(is_weaker, why))
+
+
 def refused(policy: str, reason: str) -> pd.DataFrame:
     """The table of a policy that cannot be valued at all, and why."""
     table = pd.DataFrame({"policy": policy, "estimator": list(estimators.ESTIMATORS)})
@@ -75,20 +102,24 @@ def refused(policy: str, reason: str) -> pd.DataFrame:
 
 def value_all(deliveries: pd.DataFrame | None, outcomes: pd.DataFrame | None, *, decisions: pd.DataFrame | None = None,
               rehearsed: pd.DataFrame | None = None, stated: pd.DataFrame | None = None, outcome_type: str = "click",
-              as_of: pd.Timestamp | None = None, tau: float = 5.0, alpha: float = 0.05) -> pd.DataFrame:
+              as_of: pd.Timestamp | None = None, tau: float = 5.0, alpha: float = 0.05, days: int = 7) -> pd.DataFrame:
     """Value every policy that there is from every log that can say something of it.
 
     Args:
         deliveries, outcomes, decisions, rehearsed, stated, outcome_type, as_of: as in `questions`.
         tau, alpha: as in `value_policy`.
+        days: days for which policies of customers are lived, where the log tells how they tire.
 
     Returns:
         `policy_values` as `value_policy` makes it, empty without a log.
     """
     asked = questions(deliveries, outcomes, decisions=decisions, rehearsed=rehearsed, stated=stated,
                       outcome_type=outcome_type, as_of=as_of)
-    found = [value_policy(log, target, policy=policy, tau=tau, alpha=alpha) if len(log) else refused(policy, _too_late(policy))
-             for policy, log, target in asked]
+    of_customers = next((log for _, log, target in asked if "customer_id" in target and len(log)), None)
+    memory = None if of_customers is None else carryover.remember(
+        of_customers, logs.with_rewards(deliveries, outcomes, outcome_type=outcome_type), days=days)
+    found = [value_policy(log, target, policy=policy, tau=tau, alpha=alpha, memory=memory if log is of_customers else None)
+             if len(log) else refused(policy, _too_late(policy)) for policy, log, target in asked]
     table = pd.concat(found, ignore_index=True) if found else refused("none", "").iloc[:0]
     return table.drop_duplicates(["policy", "estimator"], ignore_index=True)
 
