@@ -85,8 +85,7 @@ def waterfall(steps: pd.DataFrame, *, title: str, x: str = "pairs (thousands)") 
     at, left, removed = rows(axes, shown["layer"].str.replace("_", " ")), shown["n_pairs"] / 1000, shown["n_removed"] / 1000
     axes.barh(at, left, color=PALETTE[0], height=0.62, label="left")
     axes.barh(at, removed, left=left, color=PALETTE[1], height=0.62, hatch="//", edgecolor="white", label="removed here")
-    axes.legend(frameon=False, loc="lower right")
-    return fig
+    return _below(fig)
 
 
 def price_list(table: pd.DataFrame, *, title: str, x: str) -> Figure:
@@ -99,7 +98,12 @@ def price_list(table: pd.DataFrame, *, title: str, x: str) -> Figure:
     axes.axvline(0, color=GREY, linewidth=1)
     bars = [Patch(facecolor=colour, edgecolor=PALETTE[0], label=name) for colour, name in ((PALETTE[0], "gain if it alone is lifted"),
                                                                                           ("white", "the same, not for sale"))]
-    axes.legend(handles=[*bars, axes.lines[0]], frameon=False, loc="lower right")
+    return _below(fig, handles=[*bars, axes.lines[0]])
+
+
+def _below(fig: Figure, **options: object) -> Figure:
+    """The legend below the panel, where no bar can reach it."""
+    fig.legend(loc="outside lower center", ncols=3, frameon=False, **options)
     return fig
 
 
