@@ -72,6 +72,9 @@ def test_pair_signals_are_counts_and_days():
     assert again["pair_gap"] == pytest.approx(np.log1p(20), abs=1e-5)
     assert again["pair_due"] == pytest.approx(10 / 20, abs=1e-5)
     assert again["source_rank_a"] == pytest.approx(np.log(3), abs=1e-5) and np.isnan(again["source_rank_b"])
+    weights = 2 ** (-np.array([30, 10, 6]) / 7)
+    assert again["item_share_7"] == pytest.approx(np.log(weights[:2].sum() / weights.sum()), abs=1e-4)
+    assert [again["item_age"], new["item_age"]] == pytest.approx([0, np.log(7 / 31)], abs=1e-5)
     assert np.isnan(new["pair_days_since"]) and new["item_n_7"] == pytest.approx(np.log1p(1), abs=1e-5)
 
 
@@ -156,20 +159,60 @@ def test_offered_pairs_join_the_candidates_without_a_source(shop):
     assert made.loc[made["item_id"] == "i05", "source_votes"].tolist() == [0.0]
 
 
-def test_additive_parts_are_the_spline_regression(learnt):
+def make_curve(n: int, *, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame({"pair_n": rng.random(n), "item_n": rng.random(n)})
+    return frame, (rng.random(n) < 0.2 + 0.6 * (frame["pair_n"] > 0.5)).to_numpy().astype(int)
+
+
+def test_additive_parts_are_the_spline_regression():
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import SplineTransformer
 
-    rng = np.random.default_rng(0)
-    frame = pd.DataFrame({"pair_n": rng.random(500), "item_n": rng.random(500)})
-    label = (rng.random(500) < frame["pair_n"]).to_numpy().astype(int)
-    model = models.Additive(strength=1.0).fit(frame, label, np.ones(500))
+    frame, label = make_curve(500)
+    model = models.Additive(strength=1e9).fit(frame, label, np.ones(500))
     knots = [np.quantile(frame[name], np.linspace(0, 1, models.N_KNOTS))[:, None] for name in frame]
     blocks = [SplineTransformer(degree=1, knots=at, extrapolation="constant").fit_transform(frame[[name]].to_numpy())
               for at, name in zip(knots, frame)]
-    design = np.concatenate([block - block.mean(axis=0) for block in blocks], axis=1)
-    peer = LogisticRegression(C=1.0, solver="newton-cholesky", tol=1e-9).fit(design, label)
-    assert models.raw_score(model, frame) == pytest.approx(peer.decision_function(design), abs=1e-9)
+    peer = LogisticRegression(C=1e9, solver="newton-cholesky", tol=1e-9).fit(np.concatenate(blocks, axis=1), label)
+    assert models.raw_score(model, frame) == pytest.approx(peer.decision_function(np.concatenate(blocks, axis=1)), abs=1e-5)
+
+
+def test_a_curve_bends_with_many_responses_and_is_near_a_line_with_few():
+    bends = []
+    for n in (150, 40_000):
+        frame, label = make_curve(n)
+        knots, values, _ = models.Additive().fit(frame, label, np.ones(n)).curves["pair_n"]
+        line = np.polyval(np.polyfit(knots, values, 1), knots)
+        bends.append(np.abs(values - line).max() / np.ptp(values))
+    assert bends[1] > 5 * bends[0]
+
+
+@pytest.mark.parametrize("name, is_behind", [("source_rank_a", True), ("pair_days_since", False)])
+def test_a_missing_rank_is_behind_the_last_and_other_gaps_are_average(name, is_behind):
+    frame = pd.DataFrame({name: np.tile(np.arange(50.0), 40)})
+    label = (np.arange(2_000) % 50 < 10).astype(int)
+    model = models.Additive().fit(frame, label, np.ones(2_000))
+    missing, last = model.curve(name, np.array([np.nan, 49.0]))
+    assert (missing == pytest.approx(last)) == is_behind
+
+
+def test_customers_without_a_history_have_a_ranker_of_their_own(learnt):
+    windows, _, fitted = learnt
+    strange = [window.assign(is_known_customer=False, is_new=True, customer_id=window["customer_id"] + 10_000,
+                             label=1 - window["label"]) for window in windows]
+    both = models.fit([pd.concat(pair, ignore_index=True) for pair in zip(windows, strange)])
+    assert set(both.models) == set(models.TASKS) and set(fitted.models) == {models.AGAIN, models.NEW}
+    pd.testing.assert_frame_equal(models.predict(fitted, windows[-1]), models.predict(both, windows[-1]))
+    assert models.predict(both, strange[-1])["p_response"].mean() > 0.5
+    assert models.predict(fitted, strange[-1])["p_response"].mean() < 0.5
+
+
+def test_the_last_window_calibrates_and_is_then_learnt_from(learnt):
+    windows, _, fitted = learnt
+    every = models.of_task(pd.concat(windows, ignore_index=True), models.NEW)
+    model = models.Additive().fit(every, every["label"].to_numpy(), np.ones(len(every)))
+    assert models.raw_score(fitted.models[models.NEW], every) == pytest.approx(models.raw_score(model, every))
 
 
 @pytest.mark.parametrize("ranker", models.RANKERS)

@@ -39,6 +39,18 @@ def test_centred_isotonic_keeps_the_order_strict_between_plateaus():
     assert fitted(np.array([1.0]))[0] == pytest.approx(1 / 3)
 
 
+@pytest.mark.parametrize("method", [calibration._sigmoid, calibration._isotonic])
+def test_a_levelled_calibrator_meets_the_newest_rate_and_keeps_its_slope(method):
+    raw, label, _ = make_answers(4_000)
+    fitted = method(raw, label)
+    moved = fitted.levelled(raw + 0.5, label)
+    assert fitted(raw + 0.5).mean() > label.mean() + 0.01
+    assert moved(raw + 0.5).mean() == pytest.approx(label.mean(), abs=1e-3)
+    inner = np.array([-2.5, -1.5])
+    assert np.ptp(logit(moved(inner))) == pytest.approx(np.ptp(logit(fitted(inner))), rel=0.2)
+    assert fitted.levelled(raw, np.zeros(len(raw))) is fitted
+
+
 @pytest.mark.parametrize("label, method", [([0] * 50, "none"), ([1] * 50, "none"), ([1] * 5 + [0] * 45, "shift")])
 def test_few_responses_move_the_level_only(label, method):
     fitted = calibrate(np.linspace(-2, 2, 50), np.array(label), np.arange(50))

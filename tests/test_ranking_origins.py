@@ -68,5 +68,5 @@ def test_origins_outside_the_history_are_refused(first, step):
 
 
 def test_too_few_windows_to_learn_from_are_refused():
-    with pytest.raises(ValueError, match="at == 1, must be at least n_windows == 4"):
+    with pytest.raises(ValueError, match="at == 1, must be at least n_windows == 3"):
         origins.judge([], [], [], at=1)

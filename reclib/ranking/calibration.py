@@ -7,7 +7,7 @@ tried only with more than 1,000 responses.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -38,6 +38,18 @@ class Calibrator:
         if self.method == "isotonic":
             return np.clip(np.interp(raw, self.x, self.y), EDGE, 1 - EDGE)
         return np.clip(expit(self.x[0] * raw + self.y[0]), EDGE, 1 - EDGE)
+
+    def levelled(self, raw: np.ndarray, label: np.ndarray) -> Calibrator:
+        """The same map, all its log-odds moved so that the mean probability of `raw` is the rate of `label`.
+
+        For a ranker that is fitted again after it was calibrated: the slope was found out of time and stays, the level
+        (one number) is that of the newest answers. Unchanged where there are none, or nothing but.
+        """
+        if not 0 < label.sum() < len(label):
+            return self
+        shift = _shift(logit(self(raw)), label)
+        y = expit(logit(self.y) + shift) if self.method == "isotonic" else self.y + shift
+        return replace(self, y=y)
 
 
 def expit(x: np.ndarray) -> np.ndarray:

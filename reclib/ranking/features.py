@@ -16,6 +16,8 @@ import pandas as pd
 from reclib.ranking.log import ByPair, Log, moment, read_log, response_type
 
 HALF_LIVES = (7, 30, 90, 180)
+DEMAND_HALF_LIVES = (7, 30, 90)
+RARE = 1e-5
 KEYS = ["customer_id", "item_id"]
 FLAGS = ["is_new", "is_known_customer", "is_known_item"]
 GROUPS = ("pair", "taste", "source", "item", "price", "customer")
@@ -233,8 +235,11 @@ def _item_signals(log: Log, bought: Log, together: ByPair, customer: np.ndarray,
         "item_rate": _rate(_count(bought.item, n), log), "item_n_28": np.log1p(month), "item_n_7": np.log1p(week),
         "item_trend": np.log((4 * week + 4) / (month + 4)), "item_rate_buyers": _rate(n_buyers, log),
         "item_loyalty": (n_loyal + 1) / (n_buyers + 10),
-        "item_age": np.log1p(np.minimum(_oldest(log.item, log.age, n), OLD_DAYS)),
+        "item_age": np.log((_oldest(log.item, log.age, n) + 1) / (log.age.max(initial=0) + 1)),
     }
+    for half_life in DEMAND_HALF_LIVES:
+        weight = _decay(bought.age, half_life)
+        per_item[f"item_share_{half_life}"] = np.log(_count(bought.item, n, weight) / max(weight.sum(), 1e-12) + RARE)
     if log.is_shown.any():
         shown = _count(log.item[log.is_shown], n)
         per_item["item_response_rate"] = np.log((_count(bought.item, n) + 1) / (shown + 50))

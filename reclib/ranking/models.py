@@ -1,9 +1,9 @@
 """Rankers: named features in, log-odds of a response out, and the parts of it.
 
-`additive` (default) is a logistic regression on piecewise linear splines: the log-odds are a sum of one curve a
+`additive` (default) is a logistic regression on lines and on bends of them: the log-odds are a sum of one curve a
 feature, so that every part is exact. `boosted` is gradient boosting; its parts are what everyone gets and one
-remainder. Either is fitted twice, for what a customer buys again and for what is new to them, because the same
-number means different things there; each has its own calibrator, fitted on a later window.
+remainder. Either is fitted apart for what a customer buys again, for what is new to them, and for customers without a
+history, because the same number means different things there; each has its own calibrator, fitted on a later window.
 """
 
 from __future__ import annotations
@@ -20,14 +20,21 @@ from reclib.ranking.newton import fit_logistic
 RANKERS = ("additive", "boosted")
 N_KNOTS = 6
 STRENGTH = 0.01
+BEND = 0.3
+RANK, SCORE = "source_rank_", "source_score_"
 MAX_ROWS = {"additive": 60_000, "boosted": 150_000}
 MIN_RESPONSES = 30
-AGAIN, NEW = "again", "new"
+AGAIN, NEW, COLD = "again", "new", "cold"
+TASKS = (AGAIN, NEW, COLD)
 
 
 @dataclass
 class Additive:
-    """Logistic regression on hat functions between quantile knots; one exact curve a feature.
+    """Logistic regression on lines and their bends between quantile knots; one exact curve a feature.
+
+    The penalty (ridge) lies lightly on the slope of the line and heavily, by 1 / BEND squared, on the bends: with few
+    responses a curve is a line, with many it may be anything. A missing rank counts as behind the last one. Scores of
+    the sources are left out: their scale moves whenever a source learns from more, the ranks' does not.
 
     Attributes:
         base: log-odds of an average pair.
@@ -40,24 +47,23 @@ class Additive:
 
     def fit(self, frame: pd.DataFrame, label: np.ndarray, weight: np.ndarray) -> Additive:
         """Fit to features, labels and weights; features that do not vary are left out."""
-        blocks, knots, means = [], {}, []
-        for name in names(frame):
-            block, at = _hats(frame[name].to_numpy(dtype="float64"))
-            if block is not None:
-                mean = np.average(block, axis=0, weights=weight)
-                blocks.append(block - mean)
-                means.append(mean)
-                knots[name] = at
-        if not blocks:
-            self.base = float(logit(np.average(label, weights=weight)))
+        bases = {name: _basis(frame[name].to_numpy(dtype="float64"), is_rank=name.startswith(RANK))
+                 for name in names(frame) if not name.startswith(SCORE)}
+        bases = {name: basis for name, basis in bases.items() if basis is not None}
+        self.base = float(logit(np.average(label, weights=weight)))
+        if not bases:
             return self
-        fitted, self.base = fit_logistic(np.concatenate(blocks, axis=1), label, weight, strength=self.strength)
+        design = np.concatenate([basis(frame[name].to_numpy(dtype="float64")) for name, basis in bases.items()], axis=1)
+        mean = np.average(design, axis=0, weights=weight)
+        design -= mean
+        fitted, self.base = fit_logistic(design, label, weight, strength=self.strength)
         start = 0
-        for (name, at), mean in zip(knots.items(), means):
-            coefficients = fitted[start:start + len(mean)]
-            values = coefficients - coefficients @ mean
-            self.curves[name] = (at, values[:len(at)], float(values[-1] if len(mean) > len(at) else 0.0))
-            start += len(mean)
+        for name, basis in bases.items():
+            values = basis(np.append(basis.knots, np.nan))
+            part = slice(start, start + values.shape[1])
+            start = part.stop
+            values = (values - mean[part]) @ fitted[part]
+            self.curves[name] = (basis.knots, values[:-1], float(values[-1]))
         return self
 
     def parts(self, frame: pd.DataFrame) -> dict[str, np.ndarray]:
@@ -124,7 +130,10 @@ class Fitted:
 
 
 def fit(windows: list[pd.DataFrame], *, ranker: str = "additive", seed: int = 7) -> Fitted:
-    """Fit on all labelled windows but the last, calibrate on the last.
+    """Fit on all labelled windows but the last, calibrate on the last, then fit once more on all of them.
+
+    The slope of the calibrator is kept: it says how far a ranker may be trusted that looks one window ahead, as the last
+    fit will have to. Its level is moved to the rate of the last window.
 
     Args:
         windows: features with `label`, in time order, at least two.
@@ -143,30 +152,36 @@ def fit(windows: list[pd.DataFrame], *, ranker: str = "additive", seed: int = 7)
         raise ValueError(f"{len(windows)} label windows, must be at least two: one to train on, one to calibrate on.")
     for window in windows:
         require_finite(window)
-    train, later = pd.concat(windows[:-1], ignore_index=True), windows[-1]
+    train, later, everything = pd.concat(windows[:-1], ignore_index=True), windows[-1], pd.concat(windows, ignore_index=True)
     if int(train["label"].sum()) < MIN_RESPONSES:
-        return _unlearned(windows)
-    models, calibrators, said = {}, {}, []
-    for task in (AGAIN, NEW):
-        rows = of_task(train, task)
-        if not len(rows) and not len(of_task(later, task)):
+        return _unlearned(everything)
+    learnt, calibrators, said = {}, {}, []
+    for task in TASKS:
+        if not len(of_task(everything, task)):
             continue
-        if min(rows["label"].sum(), len(rows) - rows["label"].sum()) < MIN_RESPONSES:
+        rows = of_task(train, task)
+        is_own = min(rows["label"].sum(), len(rows) - rows["label"].sum()) >= MIN_RESPONSES
+        if not is_own:
+            shared = NEW if task == COLD and NEW in learnt else None
             said.append(f"Pairs {_ABOUT[task]}: {int(rows['label'].sum())} responses of {len(rows):,} in training; "
-                        f"they share the ranker of all pairs.")
-            rows = train
-        models[task] = _fit_one(rows, ranker, seed)
-        calibrators[task] = _calibrate(models[task], of_task(later, task), later)
-        said.append(_calibrator_sentence(task, calibrators[task], of_task(later, task)))
-    return Fitted(ranker, models, calibrators, tuple(said))
+                        f"they share the ranker of {'pairs ' + _ABOUT[NEW] if shared else 'all pairs'}.")
+            if shared:
+                continue
+        calibrator = _calibrate(_fit_one(rows if is_own else train, ranker, seed), of_task(later, task), later)
+        learnt[task] = _fit_one(of_task(everything, task) if is_own else everything, ranker, seed)
+        newest = of_task(later, task)
+        calibrators[task] = calibrator.levelled(raw_score(learnt[task], newest), newest["label"].to_numpy())
+        said.append(_calibrator_sentence(task, calibrator, newest))
+    return Fitted(ranker, learnt, calibrators, tuple(said))
 
 
-_ABOUT = {AGAIN: "bought before", NEW: "new to the customer"}
+_ABOUT = {AGAIN: "bought before", NEW: "new to the customer", COLD: "of customers without a history"}
 
 
 def of_task(frame: pd.DataFrame, task: str) -> pd.DataFrame:
-    """Rows of one task: `again` (the pair responded before) or `new`."""
-    return frame[frame["is_new"].to_numpy() == (task == NEW)]
+    """Rows of one task: `again` (the pair responded before), `new`, or `cold` (new, and nothing is known of the customer)."""
+    is_new, is_known = frame["is_new"].to_numpy(), frame["is_known_customer"].to_numpy()
+    return frame[{AGAIN: ~is_new, NEW: is_new & is_known, COLD: is_new & ~is_known}[task]]
 
 
 def require_finite(frame: pd.DataFrame) -> None:
@@ -179,8 +194,7 @@ def require_finite(frame: pd.DataFrame) -> None:
                              f"{first!r}; a feature must be a finite number or missing.")
 
 
-def _unlearned(windows: list[pd.DataFrame]) -> Fitted:
-    everything = pd.concat(windows, ignore_index=True)
+def _unlearned(everything: pd.DataFrame) -> Fitted:
     rate = float(everything["label"].mean()) if len(everything) else 0.0
     n = int(everything["label"].sum())
     said = (f"Nothing was learnt: {n} responses in {len(everything):,} pairs, at least {MIN_RESPONSES} are needed to "
@@ -227,22 +241,39 @@ def _calibrator_sentence(task: str, calibrator: Calibrator, rows: pd.DataFrame) 
             f"with {int(rows['label'].sum()):,} responses.")
 
 
-def _hats(x: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
-    """Hat functions at quantile knots, and a last column for missing values where there are any."""
-    from sklearn.preprocessing import SplineTransformer
+@dataclass(frozen=True)
+class _Basis:
+    """Columns of a feature: a line, bends at the inner knots, and a mark of missing values; constant beyond the knots.
 
-    there = ~np.isnan(x)
-    knots = np.unique(np.quantile(x[there], np.linspace(0, 1, N_KNOTS))) if there.any() else np.array([])
-    if len(knots) < 2 and there.all() or not there.any():
-        return None, knots
-    if len(knots) < 2:
-        block = there.astype("float64")[:, None]
-    else:
-        spline = SplineTransformer(degree=1, knots=knots[:, None], extrapolation="constant")
-        block = spline.fit_transform(np.where(there, x, knots[0])[:, None]) * there[:, None]
-    if not there.all():
-        block = np.concatenate([block, (~there)[:, None].astype("float64")], axis=1)
-    return block, knots
+    Attributes:
+        knots: quantiles of the values, ascending.
+        middle, spread: mean and standard deviation of the values.
+        missing: where a missing value stands on the line.
+        has_missing: whether there were any.
+    """
+
+    knots: np.ndarray
+    middle: float
+    spread: float
+    missing: float
+    has_missing: bool
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        there = ~np.isnan(x)
+        placed = np.clip(np.where(there, x, self.missing), self.knots[0], self.knots[-1])
+        columns = [(placed - self.middle) / self.spread]
+        columns += [BEND * there * np.interp(placed, self.knots, hat) for hat in np.eye(len(self.knots))[1:-1]]
+        return np.column_stack(columns + ([BEND * ~there] if self.has_missing else []))
+
+
+def _basis(x: np.ndarray, *, is_rank: bool) -> _Basis | None:
+    """The basis of a feature; None where it does not vary."""
+    there = x[~np.isnan(x)]
+    if not len(there) or (len(there) == len(x) and there.min() == there.max()):
+        return None
+    knots = np.unique(np.quantile(there, np.linspace(0, 1, N_KNOTS)))
+    middle = float(there.mean())
+    return _Basis(knots, middle, float(there.std()) or 1.0, float(knots[-1]) if is_rank else middle, len(there) < len(x))
 
 
 def predict(fitted: Fitted, frame: pd.DataFrame) -> pd.DataFrame:
@@ -256,7 +287,7 @@ def predict(fitted: Fitted, frame: pd.DataFrame) -> pd.DataFrame:
         to a millionth), and `part_base`, `part_pair`, ... which sum to it.
     """
     require_finite(frame)
-    done = [_predict_task(fitted, of_task(frame, task), task) for task in (AGAIN, NEW)]
+    done = [_predict_task(fitted, of_task(frame, task), task) for task in TASKS]
     out = pd.concat([rows for rows in done if len(rows)] or done[:1])
     parts = [name for name in out.columns if name.startswith("part_")]
     return out.assign(**{name: out[name].fillna(0.0) for name in parts}).sort_values(
@@ -265,7 +296,7 @@ def predict(fitted: Fitted, frame: pd.DataFrame) -> pd.DataFrame:
 
 def _predict_task(fitted: Fitted, rows: pd.DataFrame, task: str) -> pd.DataFrame:
     kept = rows[["customer_id", "item_id", "is_new", "is_known_customer", "is_known_item"]]
-    task = task if task in fitted.models else next(iter(fitted.models))
+    task = next(name for name in (task, NEW, AGAIN, COLD) if name in fitted.models)
     model, calibrator = fitted.models[task], fitted.calibrators[task]
     added = model.parts(rows)
     raw = model.base + sum(added.values(), np.zeros(len(rows)))

@@ -1,7 +1,7 @@
 """Judge the ranked stage by the protocols of the literature: several time origins pooled, or each customer's last items.
 
 A round is one cut: what may be learnt from, and the pairs to be found after it. Rounds in time order are training
-windows for those that follow; the last of them calibrates, as everywhere.
+windows for those that follow; the last of them calibrates before it is learnt from, as everywhere.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def rolling(events: pd.DataFrame, *, first: float = 0.2, step: float = 0.1) -> l
     return [_round(ordered[(at <= cut).to_numpy()], ordered[((at > cut) & (at <= end)).to_numpy()], cut) for cut, end in ends]
 
 
-def leave_last(events: pd.DataFrame, *, n: int = 5, n_rounds: int = 5) -> list[Round]:
+def leave_last(events: pd.DataFrame, *, n: int = 5, n_rounds: int = 4) -> list[Round]:
     """Hide the last `n` events of each customer, and for the rounds before, `n` more each; earliest first.
 
     Within a second, events keep the order of (occurred_at, customer_id) as given; the sort is stable.
@@ -79,7 +79,7 @@ def describe(one: Round, items: pd.DataFrame, candidates: pd.DataFrame) -> pd.Da
 
 
 def judge(rounds: list[Round], candidates: list[pd.DataFrame], frames: list[pd.DataFrame], *, at: int,
-          n_windows: int = 4, k: int = 10, seed: int = 7) -> pd.DataFrame:
+          n_windows: int = 3, k: int = 10, seed: int = 7) -> pd.DataFrame:
     """NDCG of every source, of `merged` and of both rankers on one round, learnt from the `n_windows` before it.
 
     Args:
