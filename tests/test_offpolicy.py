@@ -221,6 +221,7 @@ def test_the_ranker_is_held_to_how_it_ranks_policies():
     assert row["low"] < 0.35 / 0.25 < row["high"] and row["is_inside"] and row["metric"].endswith("times that of popular")
     assert ledger.foretell(None, None, None, {}, control="popular").empty
     assert ledger.foretell(deliveries, ranked, outcomes, facts, control=None).empty
+    assert ledger.foretell(deliveries, ranked[ranked["policy"] == "value"], outcomes, facts, control="popular").empty
 
 
 def test_outcome_of_a_launch_has_customers_as_units():

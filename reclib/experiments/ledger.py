@@ -100,10 +100,12 @@ def foretell(deliveries: pd.DataFrame | None, ranked: pd.DataFrame | None, outco
     Returns:
         A `forecasts` table of one row a policy other than the control, empty where one of them is missing.
     """
-    if deliveries is None or ranked is None or not ranking.get("response") or control not in set(deliveries["policy"]):
+    if deliveries is None or ranked is None or not ranking.get("response"):
         return pd.DataFrame(columns=COLUMNS)
     pair, days = ["policy", "customer_id", "item_id"], int(ranking.get("label_days", 28))
     known = deliveries.merge(ranked[[*pair, "p_response"]], on=pair, how="inner", validate="many_to_one")
+    if control not in set(known["policy"]):
+        return pd.DataFrame(columns=COLUMNS)
     ends = dict(zip(("low", "forecast", "high"), ("slope_low", "slope", "slope_high"), strict=True))
     means = known.assign(**{name: _corrected(known["p_response"], ranking.get("calibration") or {}, end)
                             for name, end in ends.items()}).groupby("policy", observed=True)[list(ends)].mean()
