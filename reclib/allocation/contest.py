@@ -24,7 +24,7 @@ from reclib.allocation.solve import find_prices, solve
 
 PRICES, RELAXATION, INTERIOR = "prices", "HiGHS, no decomposition", "HiGHS, interior point alone"
 CUT, FIRST, DROPPED, SWAPPED = "filter then cut", "first come", "first come, dropped", "first come, swapped"
-NAIVE = (CUT, FIRST, DROPPED, SWAPPED)
+NAIVE, HIGHS = (CUT, FIRST, DROPPED, SWAPPED), (RELAXATION, INTERIOR)
 WAYS = (PRICES, *NAIVE, RELAXATION)
 USUAL, TIED, RANDOM = "usual", "tied", "random"
 RECORDED, RECORDED_PRICES = ("notebooks/benchmarks/allocation_recorded.csv", "notebooks/benchmarks/allocation_prices_recorded.csv")
@@ -70,19 +70,22 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
         cpu_ratio=("cpu_ratio", "median"), peak_mib=("peak_mib", "max"), memory_ratio=("memory_ratio", "median")).reset_index()
 
 
-def growth(table: pd.DataFrame) -> float:
-    """Exponent of CPU seconds in customers, prices alone, from the smallest to the largest size."""
-    cpu = table[(table["way"] == PRICES) & (table["shape"] == USUAL)].groupby("n_customers")["cpu_s"].median()
-    return float(np.log(cpu.iloc[-1] / cpu.iloc[0]) / np.log(cpu.index[-1] / cpu.index[0])) if len(cpu) > 1 else np.nan
+def growth(table: pd.DataFrame) -> pd.Series:
+    """Median CPU seconds by number of customers, prices alone, where they were taken."""
+    own = table[(table["way"] == PRICES) & (table["shape"] == USUAL)]
+    return own.dropna(subset=["cpu_s"]).groupby("n_customers")["cpu_s"].median()
 
 
 def recorded() -> pd.DataFrame:
-    """Figures of large runs, as recorded on two shared cores: made with `run` at the sizes, seeds, shapes and ways in it."""
+    """Figures of large runs, as recorded on two shared cores: made with `run` at the sizes, seeds, shapes and ways in it.
+
+    Rows without seconds come from another machine and from an earlier schedule of the steps.
+    """
     return _against_bound(pd.read_csv(store.project() / RECORDED))
 
 
 def recorded_prices() -> pd.DataFrame:
-    """What `price_dozen` gave on 20,000 customers, as recorded on two shared cores."""
+    """What `price_dozen` gave at the sizes and seeds in the table, as recorded on two shared cores."""
     return pd.read_csv(store.project() / RECORDED_PRICES)
 
 
@@ -133,12 +136,21 @@ def dozen(n_customers: int, seed: int) -> tuple[Problem, dict[str, Problem]]:
     return base, {name: base.without_row(name) for name in [*base.row_names, "category"]} | freed
 
 
+def price_summary(table: pd.DataFrame) -> pd.DataFrame:
+    """One row a catalogue: rules, worst error and largest resolution (shares of value), errors beyond it, cost in solves."""
+    table = table.assign(is_beyond=table["error"] > table["resolution_share"])
+    return table.groupby(["n_customers", "seed"], as_index=False, sort=False).agg(
+        n_rules=("rule", "nunique"), worst_error=("error", "max"), largest_resolution=("resolution_share", "max"),
+        n_beyond=("is_beyond", "sum"), warm_solves=("warm_solves", "first"), anew_solves=("anew_solves", "first"))
+
+
 def price_sentence(table: pd.DataFrame) -> str:
     """Say what pricing a dozen rules costs in whole solves, and how far it is from solving each anew."""
-    cost = table.groupby("seed")[["warm_solves", "anew_solves"]].first()
-    return (f"Pricing {table['rule'].nunique()} rules of {table['n_customers'].max():,} customers costs {cost['warm_solves'].max():.1f} solves at "
-            f"most ({cost['anew_solves'].max():.1f} anew); over {len(cost)} catalogues the worst price is {100 * table['error'].max():.3f} % of value "
-            f"from solving anew, the largest resolution that a price prints is {100 * table['resolution_share'].max():.3f} %.")
+    told = price_summary(table)
+    return (f"Pricing {told['n_rules'].max()} rules costs {told['warm_solves'].max():.1f} solves at most ({told['anew_solves'].max():.1f} anew); "
+            f"over {len(told)} catalogues the worst price is {100 * told['worst_error'].max():.3f} % of value from solving anew, and "
+            f"{told['n_beyond'].sum()} of {len(table)} prices are further from it than the resolution printed beside them "
+            f"(at most {100 * told['largest_resolution'].max():.3f} %).")
 
 
 def gap_sentence(table: pd.DataFrame) -> str:
@@ -163,7 +175,7 @@ def naive_sentence(table: pd.DataFrame) -> str:
 def bound_sentence(table: pd.DataFrame) -> str:
     """Say how the bound of prices and its CPU time compare with HiGHS on the whole programme."""
     keys = ["n_customers", "seed", "shape"]
-    both = table[table["way"] == PRICES].merge(table[table["way"] == RELAXATION], on=keys, suffixes=("", "_highs"))
+    both = table[table["way"] == PRICES].merge(table[table["way"].isin(HIGHS)], on=keys, suffixes=("", "_highs"))
     if both.empty:
         return "HiGHS was not run on these catalogues."
     apart = (both["bound"] / both["bound_highs"] - 1).abs().max()
@@ -172,11 +184,12 @@ def bound_sentence(table: pd.DataFrame) -> str:
 
 
 def growth_sentence(table: pd.DataFrame) -> str:
-    """Say how CPU time grows with customers."""
-    sizes = sorted(table.loc[(table["way"] == PRICES) & (table["shape"] == USUAL), "n_customers"].unique())
-    if len(sizes) < 2:
+    """Say how CPU time grows with customers, as an exponent from the smallest to the largest size."""
+    cpu = growth(table)
+    if len(cpu) < 2:
         return "One size alone says nothing about growth."
-    return f"From {sizes[0]:,} to {sizes[-1]:,} customers, CPU time grows with exponent {growth(table):.2f}."
+    exponent = np.log(cpu.iloc[-1] / cpu.iloc[0]) / np.log(cpu.index[-1] / cpu.index[0])
+    return f"From {cpu.index[0]:,} to {cpu.index[-1]:,} customers, CPU time grows with exponent {exponent:.2f}."
 
 
 def _measured(n_customers: int, seed: int, shape: str, way: str, n_candidates: int) -> dict:
@@ -195,7 +208,7 @@ def _decide(problem: Problem, way: str) -> tuple[np.ndarray | None, float]:
     if way == PRICES:
         found = solve(problem, method="prices")
         return found.position > 0, found.bound
-    if way in (RELAXATION, INTERIOR):
+    if way in HIGHS:
         return None, relax(problem).bound if way == RELAXATION else _interior_point(problem)
     if way not in WAYS:
         raise ValueError(f"unknown way {way!r}; known ways: {list(WAYS)}.")

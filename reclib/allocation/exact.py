@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
@@ -23,6 +24,9 @@ from reclib.allocation.problem import (
     tolerance,
     usage,
 )
+
+if TYPE_CHECKING:
+    from scipy.optimize import OptimizeResult
 
 INTERIOR_POINT_FROM = 50_000
 INFEASIBLE = 2
@@ -54,10 +58,9 @@ class Programme:
 
 @dataclass(frozen=True)
 class Relaxation:
-    """Optimum of the linear relaxation: bound, shares and prices."""
+    """Optimum of the linear relaxation: bound and prices."""
 
     bound: float
-    share: np.ndarray
     item_prices: np.ndarray
     row_prices: np.ndarray
 
@@ -84,31 +87,20 @@ def programme(problem: Problem, is_open: np.ndarray | None = None) -> Programme:
         key=np.concatenate(keys), scale=np.concatenate(scales))
 
 
-def relax(problem: Problem, *, method: str = "auto") -> Relaxation:
-    """Solve the linear relaxation.
-
-    Args:
-        problem: what is to be allocated; further quotas count in the bound too.
-        method: simplex, interior (without crossover) or auto (by size).
+def relax(problem: Problem) -> Relaxation:
+    """Solve the linear relaxation, by simplex or, where it is large, by the interior point method; all quotas count.
 
     Raises:
         InfeasibleError: the rows contradict one another.
     """
-    from scipy.optimize import linprog
-
     lp = programme(problem)
-    if method == "auto":
-        method = "interior" if len(lp.value) >= INTERIOR_POINT_FROM else "simplex"
     if not len(lp.value):
-        return _nothing(problem)
-    found = linprog(-lp.value, A_ub=lp.matrix, b_ub=lp.limit, bounds=(0, 1),
-                    method={"simplex": "highs-ds", "interior": "highs-ipm"}[method])
+        return Relaxation(0.0, np.zeros(problem.n_items), np.zeros(len(problem.rows)))
+    found = _optimum(lp, "highs-ipm" if len(lp.value) >= INTERIOR_POINT_FROM else "highs-ds")
     if found.status == INFEASIBLE:
         raise _infeasible(problem)
     price = np.maximum(-found.ineqlin.marginals, 0.0) / lp.scale
-    share = np.zeros(problem.item.shape)
-    share[lp.row, lp.column] = found.x
-    return Relaxation(-found.fun, share, _by_key(lp, price, lp.block == "stock", problem.n_items),
+    return Relaxation(-found.fun, _by_key(lp, price, lp.block == "stock", problem.n_items),
                       _by_key(lp, price, np.isin(lp.block, problem.row_names), len(problem.rows)))
 
 
@@ -141,16 +133,20 @@ def solve_exact(problem: Problem, *, relative_gap: float = 1e-5, n_nodes: int = 
 
 def shares(problem: Problem, is_open: np.ndarray) -> np.ndarray | None:
     """The best shares of the open pairs, customers x candidates, at a corner: nearly all whole; None if none hold."""
-    from scipy.optimize import linprog
-
     lp = programme(problem, is_open)
     share = np.zeros(problem.item.shape)
     if len(lp.value):
-        found = linprog(-lp.value, A_ub=lp.matrix, b_ub=lp.limit, bounds=(0, 1), method="highs-ds")
+        found = _optimum(lp, "highs-ds")
         if found.x is None:
             return None
         share[lp.row, lp.column] = found.x
     return share
+
+
+def _optimum(lp: Programme, method: str) -> OptimizeResult:
+    from scipy.optimize import linprog
+
+    return linprog(-lp.value, A_ub=lp.matrix, b_ub=lp.limit, bounds=(0, 1), method=method)
 
 
 def best_whole(problem: Problem, is_open: np.ndarray | None = None, *, relative_gap: float,
@@ -200,10 +196,6 @@ def _infeasible(problem: Problem) -> InfeasibleError:
     from reclib.allocation.infeasible import error
 
     return error(problem)
-
-
-def _nothing(problem: Problem) -> Relaxation:
-    return Relaxation(0.0, np.zeros(problem.item.shape), np.zeros(problem.n_items), np.zeros(len(problem.rows)))
 
 
 def _counted(block: str, code: np.ndarray, limit: np.ndarray) -> tuple:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import pandas as pd
 
 from reclib.allocation.desk import Desk
 from reclib.allocation.prices import best_slates, no_prices
-from reclib.allocation.problem import Problem, added
+from reclib.allocation.problem import Problem, Row, added
 from reclib.allocation.recovery import drop_until_met, mend
 
 
@@ -25,24 +23,24 @@ def top_values(problem: Problem) -> np.ndarray:
 def first_come(problem: Problem) -> np.ndarray:
     """First come, first served: customer after customer takes the best that stock and budgets still allow."""
     shown = np.zeros(problem.item.shape, dtype=bool)
-    left, budgets = problem.stock.copy(), [row for row in problem.rows if row.kind == "budget"]
+    left, budgets = problem.stock.tolist(), [row for row in problem.rows if row.kind == "budget"]
     purse = [row.limit for row in budgets]
-    for customer in range(problem.n_customers):
-        item, taken, counts = problem.item[customer], 0, [{} for _ in problem.quotas]
-        for column in np.argsort(-problem.value[customer], kind="stable"):
-            if taken == problem.k or not problem.value[customer, column] > 0:
-                break
-            code = item[column]
-            costs = [_cost(row, problem, customer, column) for row in budgets]
-            groups = [int(quota.group[code]) for quota in problem.quotas]
-            is_full = any(group >= 0 and count.get(group, 0) >= quota.limit
+    for customer, (items, values) in enumerate(zip(problem.item, problem.value)):
+        best = np.argsort(-values, kind="stable")[:np.count_nonzero(values > 0)]
+        costs = [_costs(row, problem, customer, best) for row in budgets]
+        groups = [quota.group[items[best]].tolist() for quota in problem.quotas]
+        taken, counts = 0, [{} for _ in problem.quotas]
+        for place, (column, code) in enumerate(zip(best.tolist(), items[best].tolist())):
+            is_full = any(group[place] >= 0 and count.get(group[place], 0) >= quota.limit
                           for group, count, quota in zip(groups, counts, problem.quotas))
-            if is_full or left[code] < 1 or any(cost > money for cost, money in zip(costs, purse)):
+            if is_full or left[code] < 1 or any(cost[place] > money for cost, money in zip(costs, purse)):
                 continue
             shown[customer, column], taken, left[code] = True, taken + 1, left[code] - 1
-            purse = [money - cost for cost, money in zip(costs, purse)]
+            purse = [money - cost[place] for cost, money in zip(costs, purse)]
             for group, count in zip(groups, counts):
-                count[group] = count.get(group, 0) + 1
+                count[group[place]] = count.get(group[place], 0) + 1
+            if taken == problem.k:
+                break
     return shown
 
 
@@ -69,11 +67,6 @@ def mended(problem: Problem, shown: np.ndarray) -> np.ndarray:
     desk = Desk(problem, no_prices(problem), shown.copy())
     mend(desk, np.random.default_rng(0))
     return desk.shown
-
-
-def compare(problem: Problem, ways: Mapping[str, np.ndarray]) -> pd.DataFrame:
-    """Value and violations of several ways: one row each, as `audited`."""
-    return pd.DataFrame([{"way": way} | audited(problem, shown) for way, shown in ways.items()])
 
 
 def audited(problem: Problem, shown: np.ndarray) -> dict[str, float]:
@@ -115,11 +108,7 @@ def _asked(engine, question: str) -> float:
     return float(engine.execute(question).fetchone()[0] or 0.0)
 
 
-def _cost(row, problem: Problem, customer: int, column: int) -> float:
-    return float(_costs(row, problem, np.array([customer]), np.array([column]))[0])
-
-
-def _costs(row, problem: Problem, customer: np.ndarray, column: np.ndarray) -> np.ndarray:
+def _costs(row: Row, problem: Problem, customer: int, column: np.ndarray) -> list[float]:
     item = problem.item[customer, column]
     cost = np.zeros(len(item)) if row.per_placement is None else row.per_placement[item]
-    return cost if row.per_response is None else cost + row.per_response[item] * problem.response[customer, column]
+    return (cost if row.per_response is None else cost + row.per_response[item] * problem.response[customer, column]).tolist()
