@@ -54,7 +54,7 @@ class Additive:
         if not bases:
             return self
         design = np.concatenate([basis(frame[name].to_numpy(dtype="float64")) for name, basis in bases.items()], axis=1)
-        mean = np.average(design, axis=0, weights=weight)
+        mean = weight @ design / weight.sum()
         design -= mean
         fitted, self.base = fit_logistic(design, label, weight, strength=self.strength)
         start = 0
@@ -263,7 +263,7 @@ class _Basis:
         placed = np.clip(np.where(there, x, self.missing), self.knots[0], self.knots[-1])
         columns = [(placed - self.middle) / self.spread]
         columns += [BEND * there * np.interp(placed, self.knots, hat) for hat in np.eye(len(self.knots))[1:-1]]
-        return np.column_stack(columns + ([BEND * ~there] if self.has_missing else []))
+        return np.column_stack([*columns, BEND * ~there] if self.has_missing else columns)
 
 
 def _basis(x: np.ndarray, *, is_rank: bool) -> _Basis | None:
