@@ -15,7 +15,6 @@ import pandas as pd
 
 from reclib.ranking.calibration import Calibrator, calibrate, logit
 from reclib.ranking.features import GROUPS, KEYS, column, names
-from reclib.ranking.newton import fit_logistic
 
 RANKERS = ("additive", "boosted")
 N_KNOTS = 6
@@ -47,6 +46,8 @@ class Additive:
 
     def fit(self, frame: pd.DataFrame, label: np.ndarray, weight: np.ndarray) -> Additive:
         """Fit to features, labels and weights; features that do not vary are left out."""
+        from sklearn.linear_model import LogisticRegression
+
         bases = {name: _basis(frame[name].to_numpy(dtype="float64"), is_rank=name.startswith(RANK))
                  for name in names(frame) if not name.startswith(SCORE)}
         bases = {name: basis for name, basis in bases.items() if basis is not None}
@@ -56,7 +57,9 @@ class Additive:
         design = np.concatenate([basis(frame[name].to_numpy(dtype="float64")) for name, basis in bases.items()], axis=1)
         mean = weight @ design / weight.sum()
         design -= mean
-        fitted, self.base = fit_logistic(design, label, weight, strength=self.strength)
+        model = LogisticRegression(C=self.strength, solver="newton-cholesky", tol=1e-8, max_iter=100)
+        model.fit(design, label, sample_weight=weight)
+        fitted, self.base = model.coef_[0], float(model.intercept_[0])
         start = 0
         for name, basis in bases.items():
             values = basis(np.append(basis.knots, np.nan))
@@ -132,8 +135,9 @@ class Fitted:
 def fit(windows: list[pd.DataFrame], *, ranker: str = "additive", seed: int = 7) -> Fitted:
     """Fit on all labelled windows but the last, calibrate on the last, then fit once more on all of them.
 
-    The slope of the calibrator is kept: it says how far a ranker may be trusted that looks one window ahead, as the last
-    fit will have to. Its level is moved to the rate of the last window.
+    Where responses already fill a quarter of the rows that a ranker learns from, more of them would only push out pairs
+    without one, and the first fit stays. The slope of the calibrator is kept: it says how far a ranker may be trusted
+    that looks one window ahead, as the last fit will have to. Its level is moved to the rate of the last window.
 
     Args:
         windows: features with `label`, in time order, at least two.
@@ -167,9 +171,11 @@ def fit(windows: list[pd.DataFrame], *, ranker: str = "additive", seed: int = 7)
                         f"they share the ranker of {'pairs ' + _ABOUT[NEW] if shared else 'all pairs'}.")
             if shared:
                 continue
-        calibrator = _calibrate(_fit_one(rows if is_own else train, ranker, seed), of_task(later, task), later)
-        learnt[task] = _fit_one(of_task(everything, task) if is_own else everything, ranker, seed)
-        newest = of_task(later, task)
+        newest, rows = of_task(later, task), rows if is_own else train
+        learnt[task] = _fit_one(rows, ranker, seed)
+        calibrator = _calibrate(learnt[task], newest, later)
+        if 4 * rows["label"].sum() < MAX_ROWS[ranker]:
+            learnt[task] = _fit_one(of_task(everything, task) if is_own else everything, ranker, seed)
         calibrators[task] = calibrator.levelled(raw_score(learnt[task], newest), newest["label"].to_numpy())
         said.append(_calibrator_sentence(task, calibrator, newest))
     return Fitted(ranker, learnt, calibrators, tuple(said))
