@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from reclib.allocation.prices import Prices, ascend, typical_sizes
+from reclib.allocation.prices import Ascent, Prices, ascend, typical_sizes
 from reclib.allocation.problem import Allocation, Problem
 from reclib.allocation.solve import find_prices, prices_of, solve
 from reclib.allocation.warm import warm_start
 
-N_STEPS, RATE, LAST = 60, 0.3, 0.05
-FLOOR = 2e-5
+FAR, NEAR = (60, 0.3, 60), (100, 0.05, 40)  # steps at most, first step, and steps without a fall after which it ends
+LAST = 0.05
+FALLING, FLOOR = 2e-4, 2e-5
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class PriceList:
 
     Attributes:
         table: one row a variant: variant, bound, change (its bound less the base's, in the unit of value),
-            share (change over the base's bound), resolution (what the last third of the steps still took off the bounds,
+            share (change over the base's bound), resolution (what the last third of the last descent took off the bounds,
             base and variant together, and a fifty-thousandth of the bound) and is_resolved (the change exceeds it).
         bound: the base's bound, to which `share` refers.
         n_evaluations: evaluations of all customers' slates that the list cost.
@@ -40,6 +41,7 @@ def price_rules(base: Problem, variants: Mapping[str, Problem], *, seed: int = 0
 
     Leave-one-out: the base has all rules and each variant lacks one; a positive `change` is what the rule costs.
     First-in: the base has no rule and each variant has one; minus `change` is what the rule costs alone.
+
     Args:
         base: the problem that variants are held against.
         variants: problems over the same customers and items: a row lifted, stock lifted, filtered pairs freed.
@@ -78,7 +80,7 @@ def confirm_price(base: Problem, variant: Problem, *, seed: int = 0) -> dict[str
 
 @dataclass(frozen=True)
 class _Bound:
-    """Bound of a problem, what the last third of the steps still took off it, and evaluations that it cost."""
+    """Bound of a problem, what the last third of the last descent took off it, and evaluations that it cost."""
 
     bound: float
     late: float
@@ -86,10 +88,25 @@ class _Bound:
 
 
 def _priced(base: Problem, problem: Problem, prices: Prices) -> _Bound:
-    start = warm_start(base, prices, problem)
-    found = ascend(problem, start, sizes=typical_sizes(problem), n_iterations=N_STEPS, rate=RATE,
-                   decay=LAST ** (1 / N_STEPS), stall=N_STEPS)
-    return _Bound(found.bound, found.history[2 * len(found.history) // 3] - found.bound, found.n_iterations + 4)
+    """Descend in large steps; where they found nothing at last, or were still falling, once more in small ones.
+
+    Items tied at one price are left behind by large steps at once, and the best bound is then the one of the start.
+    """
+    found = _descend(problem, warm_start(base, prices, problem), *FAR)
+    late, n_evaluations = _late(found), found.n_iterations + 4
+    if not 0 < late < FALLING * abs(found.bound):
+        found = _descend(problem, found.prices, *NEAR)
+        late, n_evaluations = _late(found), n_evaluations + found.n_iterations
+    return _Bound(found.bound, late, n_evaluations)
+
+
+def _descend(problem: Problem, start: Prices, n_steps: int, rate: float, stall: int) -> Ascent:
+    return ascend(problem, start, sizes=typical_sizes(problem), n_iterations=n_steps, rate=rate, decay=LAST ** (1 / n_steps),
+                  stall=stall)
+
+
+def _late(found: Ascent) -> float:
+    return found.history[2 * len(found.history) // 3] - found.bound
 
 
 def _price_row(name: str, found: _Bound, own: _Bound) -> dict:
