@@ -18,7 +18,7 @@ test: .venv/.done browser
 	rm -rf $(REPORTS)
 	$(STRICT) $(BIN)/reclib run --jobs $(JOBS) --run-id default --reports $(REPORTS)
 	rm -f $(REPORTS)/latest
-	$(STRICT) RECLIB_REPORTS=$(CURDIR)/$(REPORTS) RECLIB_RUN=default $(BIN)/python -m pytest -n $(JOBS) --dist loadscope -q -rs \
+	$(STRICT) RECLIB_REPORTS=$(CURDIR)/$(REPORTS) RECLIB_RUN=default $(BIN)/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder -q -rs \
 	  -W error -p no:cacheprovider --nbval --nbval-current-env --nbval-sanitize-with $(CURDIR)/tests/nbval_sanitize.cfg \
 	  --ignore=tests/fixtures tests notebooks/[0-9]*.ipynb notebooks/proofs
 

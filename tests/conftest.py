@@ -40,6 +40,14 @@ report.takeaway("Five titles, <b>not bold</b> & *plain*.")
 """
 
 
+LONG = ("offpolicy.ipynb", "test_real_sources.py", "test_allocation_prices.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes minutes comes first, so that no worker is left alone with it at the end."""
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+
+
 @pytest.fixture
 def make_notebook() -> Callable[..., Path]:
     """The function that writes a notebook."""
