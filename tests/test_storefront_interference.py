@@ -65,7 +65,7 @@ def test_parts_of_the_stock_add_up_and_leave_each_customer_in_one_arm():
 
 
 def test_split_answers_hold_every_customer_once_and_only_the_slots_of_their_own():
-    loaded, facts = tables.load(n_customers=200, n_items=40, n_days=21)
+    _, facts = tables.load(n_customers=200, n_items=40, n_days=21)
     assignments = truth.assign_at_random(facts["params"], {"a": 0.5, "b": 0.5}, salt=1)
     slots = pd.DataFrame({"customer_id": range(1, 201), "item_id": "i0001", "position": 1,
                           "decision_id": [f"d{number}" for number in range(1, 201)]})
