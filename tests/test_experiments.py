@@ -227,12 +227,16 @@ def test_arms_that_share_a_binding_stock_are_invalid(units):
 
 
 @pytest.mark.parametrize(("changes", "words"), [
-    ({"control": "none"}, "must be one of the arms"), ({"expected_shares": {"old": 0.5, "new": 0.6}}, "add up to 1"),
-    ({"metrics": {}}, "experiment.metrics is missing"), ({"metrics": {"revenue": {"role": "goal"}}}, "must be one of"),
-    ({"metrics": {"revenue": {"role": "success", "sort": "mean"}}}, r"unknown keys \['sort'\]"),
+    ({"control": "none"}, "experiment: control 'none' is not an arm"), ({"expected_shares": {"old": 0.5, "new": 0.6}}, "must sum to 1"),
+    ({"expected_shares": {"old": 1.0, "new": 0.0}}, "must give the control and another arm a share"),
+    ({"metrics": {}}, "experiment.metrics: dictionary should have at least 1 item"),
+    ({"metrics": {"revenue": {"role": "goal"}}}, "revenue.role == 'goal': input should be 'success'"),
+    ({"metrics": {"revenue": {"role": "success", "sort": "mean"}}}, "revenue.sort: is not known here"),
     ({"metrics": {"aov": {"role": "success", "kind": "ratio"}}}, "needs numerator and denominator"),
-    ({"alpha": 5}, "between 0 and 1"), ({"correction": "fisher"}, "must be one of"),
-    ({"metrics": {"revenue": {"role": "success", "winsorise": 99}}}, "between 0 and 1"),
+    ({"metrics": {"revenue": {"role": "guardrail", "margin": 2}}}, "margin 2 is a share of the control mean"),
+    ({"alpha": 5}, "experiment.alpha == 5: input should be less than 1"), ({"correction": "fisher"}, "should be 'holm', 'bh' or 'none'"),
+    ({"metrics": {"revenue": {"role": "success", "winsorise": 1}}}, "winsorise == 1: input should be less than 1"),
+    ({"sequential": {"nstar": 9}}, "sequential.nstar: is not known here"), ({"sequential": {"n_star": 0}}, "n_star == 0: input should be greater than 0"),
 ])
 def test_a_plan_that_cannot_be_read_is_refused(changes, words):
     with pytest.raises(PlanError, match=words):

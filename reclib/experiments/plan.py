@@ -6,14 +6,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from reclib import schema
+from pydantic import ValidationError
 
-KINDS = ("mean", "proportion", "ratio", "quantile")
-CORRECTIONS = ("holm", "bh", "none")
-_METRIC_KEYS = {
-    "role", "kind", "direction", "margin", "margin_scale", "winsorise", "winsorise_over", "numerator", "denominator",
-    "quantile", "column", "is_money", "unit", "about",
-}
+from reclib.sources.manifest import ExperimentPlan, MetricPlan, told
 
 
 class PlanError(ValueError):
@@ -101,95 +96,27 @@ class Plan:
 
 
 def parse(record: Mapping) -> Plan:
-    """Read a plan from a record (the `experiment` part of a source file).
-
-    Args:
-        record: experiment_id, control, expected_shares, metrics, and optionally alpha, covariates, segments,
-            correction, sequential (true or `{n_star: ...}`), srm_alpha, planned_effect, is_randomised.
+    """Read a plan from a record (the `experiment` part of a source file, see `sources.manifest.ExperimentPlan`).
 
     Raises:
-        PlanError: a part is missing or not allowed; the sentence names it.
+        PlanError: parts are missing or not allowed; the sentence names each.
     """
-    for name in ("experiment_id", "control", "expected_shares", "metrics"):
-        if record.get(name) in (None, "", {}):
-            raise PlanError(f"experiment.{name} is missing; a plan states experiment_id, control, expected_shares, metrics.")
-    covariates = tuple(record.get("covariates") or ())
-    metrics = tuple(_metric(str(name), entry or {}) for name, entry in record["metrics"].items())
-    sequential = record.get("sequential") or {}
-    plan = Plan(
-        experiment_id=record["experiment_id"], control=str(record["control"]),
-        expected_shares={str(arm): float(share) for arm, share in record["expected_shares"].items()},
-        metrics=metrics, alpha=float(record.get("alpha", 0.05)), covariates=covariates,
-        segments=tuple(record.get("segments") or ()), correction=record.get("correction", "holm"),
-        is_sequential=bool(sequential),
-        n_star=int(sequential.get("n_star", 5000)) if isinstance(sequential, Mapping) else 5000,
-        srm_alpha=float(record.get("srm_alpha", 0.001)), planned_effect=record.get("planned_effect"),
-        is_randomised=bool(record.get("is_randomised", True)),
+    try:
+        read = ExperimentPlan.model_validate(record)
+    except ValidationError as error:
+        raise PlanError("; ".join(told(each, "experiment") for each in error.errors(include_url=False)) + ".") from error
+    looks = {} if read.sequential is None else {"is_sequential": True, "n_star": read.sequential.n_star}
+    return Plan(
+        experiment_id=read.experiment_id, control=read.control, expected_shares=read.expected_shares, alpha=read.alpha,
+        metrics=tuple(_metric(name, entry) for name, entry in read.metrics.items()), covariates=tuple(read.covariates),
+        segments=tuple(read.segments), correction=read.correction, srm_alpha=read.srm_alpha,
+        planned_effect=read.planned_effect, is_randomised=read.is_randomised, **looks,
     )
-    _check(plan)
-    return plan
 
 
-def _metric(name: str, entry: Mapping) -> Metric:
-    where = f"experiment.metrics.{name}"
-    unknown = sorted(set(entry) - _METRIC_KEYS)
-    if unknown:
-        raise PlanError(f"{where}: unknown keys {unknown}; known keys: {sorted(_METRIC_KEYS)}.")
-    kind, role, direction = entry.get("kind", "mean"), entry.get("role"), entry.get("direction", "up")
-    _one_of(f"{where}.role", role, schema.METRIC_ROLES)
-    _one_of(f"{where}.kind", kind, KINDS)
-    _one_of(f"{where}.direction", direction, ("up", "down"))
-    _one_of(f"{where}.margin_scale", entry.get("margin_scale", "relative"), ("relative", "absolute"))
-    _one_of(f"{where}.winsorise_over", entry.get("winsorise_over", "nonzero"), ("nonzero", "all"))
-    if kind == "ratio" and not (entry.get("numerator") and entry.get("denominator")):
-        raise PlanError(f"{where}: a ratio needs numerator and denominator.")
-    columns = (entry["numerator"], entry["denominator"]) if kind == "ratio" else (entry.get("column", name),)
-    cap = entry.get("winsorise")
-    _between(f"{where}.winsorise", cap)
-    _between(f"{where}.quantile", entry.get("quantile", 0.5))
-    if cap is not None and kind in ("proportion", "quantile"):
-        raise PlanError(f"{where}: a {kind} is never winsorised.")
-    margin = entry.get("margin")
+def _metric(name: str, entry: MetricPlan) -> Metric:
     return Metric(
-        name=name, role=role, kind=kind, columns=columns, is_up=direction == "up",
-        margin=math.nan if margin is None else abs(float(margin)),
-        is_margin_absolute=entry.get("margin_scale") == "absolute", winsorise=cap,
-        winsorise_over=entry.get("winsorise_over", "nonzero"), quantile=float(entry.get("quantile", 0.5)),
-        is_money=bool(entry.get("is_money", False)),
+        name=name, role=entry.role, kind=entry.kind, columns=entry.columns(name), is_up=entry.direction == "up",
+        margin=math.nan if entry.margin is None else abs(entry.margin), is_margin_absolute=entry.margin_scale == "absolute",
+        winsorise=entry.winsorise, winsorise_over=entry.winsorise_over, quantile=entry.quantile, is_money=entry.is_money,
     )
-
-
-def _check(plan: Plan) -> None:
-    shares = plan.expected_shares
-    if plan.control not in shares:
-        raise PlanError(f"experiment.control == {plan.control!r}, must be one of the arms {sorted(shares)}.")
-    if any(share < 0 for share in shares.values()) or abs(sum(shares.values()) - 1) > 1e-3:
-        raise PlanError(f"experiment.expected_shares == {dict(shares)}, must be at least 0 each and add up to 1.")
-    if not plan.arms or shares[plan.control] == 0:
-        raise PlanError(f"experiment.expected_shares == {dict(shares)}, must give the control and another arm a share.")
-    for name, value in (("alpha", plan.alpha), ("srm_alpha", plan.srm_alpha)):
-        _between(f"experiment.{name}", value)
-    _one_of("experiment.correction", plan.correction, CORRECTIONS)
-    _check_covariates(plan)
-
-
-def _check_covariates(plan: Plan) -> None:
-    """Refuse covariates and segments that the experiment itself may have moved."""
-    outcomes = {column for metric in plan.metrics for column in metric.columns}
-    for kind, names in (("covariates", plan.covariates), ("segments", plan.segments)):
-        moved = sorted(set(names) & outcomes)
-        if moved:
-            raise PlanError(f"experiment.{kind}: {moved} are outcomes of the experiment, known only after assignment; "
-                            f"{kind} must be known before it.")
-        if "arm" in names:
-            raise PlanError(f"experiment.{kind}: 'arm' is the assignment itself.")
-
-
-def _one_of(where: str, value: object, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise PlanError(f"{where} == {value!r}, must be one of {list(allowed)}.")
-
-
-def _between(where: str, value: float | None) -> None:
-    if value is not None and not 0 < value < 1:
-        raise PlanError(f"{where} == {value}, must lie between 0 and 1.")

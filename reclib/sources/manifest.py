@@ -82,18 +82,17 @@ class MetricPlan(_Model):
     """One metric of the plan; see the experiments layer for what each key means."""
 
     role: Literal[schema.METRIC_ROLES]
-    kind: Literal["mean", "proportion", "ratio", "quantile"]
+    kind: Literal["mean", "proportion", "ratio", "quantile"] = "mean"
     margin: float | None = None
-    margin_scale: Literal["relative", "absolute"] | None = None
-    direction: Literal["up", "down"] | None = None
-    winsorise: float | None = Field(default=None, gt=0, le=1)
-    winsorise_over: Literal["nonzero", "all"] | None = None
+    margin_scale: Literal["relative", "absolute"] = "relative"
+    direction: Literal["up", "down"] = "up"
+    winsorise: float | None = Field(default=None, gt=0, lt=1)
+    winsorise_over: Literal["nonzero", "all"] = "nonzero"
     numerator: str | None = None
     denominator: str | None = None
-    quantile: float | None = Field(default=None, gt=0, lt=1)
+    quantile: float = Field(default=0.5, gt=0, lt=1)
     column: str | None = None
-    is_money: bool | None = None
-    unit: str | None = None
+    is_money: bool = False
     about: str | None = None
 
     @model_validator(mode="after")
@@ -106,6 +105,23 @@ class MetricPlan(_Model):
             raise ValueError(f"winsorise does not belong to a {self.kind}")
         return self
 
+    @model_validator(mode="after")
+    def _margin_is_a_share(self) -> MetricPlan:
+        if self.margin is not None and self.margin_scale != "absolute" and abs(self.margin) >= 1:
+            raise ValueError(f"margin {self.margin:g} is a share of the control mean and must lie between -1 and 1 (0.02 is 2 %); "
+                             "one in the metric's own unit has margin_scale: absolute")
+        return self
+
+    def columns(self, name: str) -> tuple[str, ...]:
+        """The columns of `units` that it needs: one, or numerator and denominator."""
+        return (self.numerator, self.denominator) if self.kind == "ratio" else (self.column or name,)
+
+
+class Looks(_Model):
+    """Customers at which the anytime-valid interval is tightest."""
+
+    n_star: int = Field(default=5000, gt=0)
+
 
 class ExperimentPlan(_Model):
     """The pre-registered plan of a finished experiment."""
@@ -117,16 +133,21 @@ class ExperimentPlan(_Model):
     alpha: float = Field(default=0.05, gt=0, lt=1)
     covariates: list[str] = []
     segments: list[str] = []
-    correction: Literal["holm", "bh", "none"] | None = None
-    sequential: bool | dict[str, int] | None = None
-    srm_alpha: float | None = Field(default=None, gt=0, lt=1)
+    correction: Literal["holm", "bh", "none"] = "holm"
+    sequential: Looks | None = None
+    srm_alpha: float = Field(default=0.001, gt=0, lt=1)
     planned_effect: float | None = None
-    is_randomised: bool | None = None
+    is_randomised: bool = True
+
+    @field_validator("sequential", mode="before")
+    @classmethod
+    def _said_or_not(cls, sequential: object) -> object:
+        return {True: {}, False: None}[sequential] if isinstance(sequential, bool) else sequential
 
     @field_validator("expected_shares")
     @classmethod
     def _shares_sum_to_one(cls, shares: dict[str, float]) -> dict[str, float]:
-        if min(shares.values()) < 0 or abs(sum(shares.values()) - 1) > 1e-3:
+        if min(shares.values()) < 0 or abs(sum(shares.values()) - 1) > 1.1e-3:  # three times 0.333 is well meant
             raise ValueError(f"shares {list(shares.values())} must not be negative and must sum to 1")
         return shares
 
@@ -134,6 +155,17 @@ class ExperimentPlan(_Model):
     def _control_is_an_arm(self) -> ExperimentPlan:
         if self.control not in self.expected_shares:
             raise ValueError(f"control {self.control!r} is not an arm of expected_shares: {', '.join(self.expected_shares)}")
+        if not self.expected_shares[self.control] or self.expected_shares[self.control] == sum(self.expected_shares.values()):
+            raise ValueError(f"expected_shares {self.expected_shares} must give the control and another arm a share")
+        return self
+
+    @model_validator(mode="after")
+    def _known_before(self) -> ExperimentPlan:
+        outcomes = {column for name, metric in self.metrics.items() for column in metric.columns(name)}
+        for part in ("covariates", "segments"):
+            moved = sorted(set(getattr(self, part)) & (outcomes | {"arm"}))
+            if moved:
+                raise ValueError(f"{part} {', '.join(moved)}: known only after assignment; {part} must be known before it")
         return self
 
     def as_record(self) -> dict:
@@ -142,12 +174,8 @@ class ExperimentPlan(_Model):
 
     def columns(self) -> dict[str, str]:
         """The columns of `units` that the plan needs: column, and the place in the plan that names it."""
-        wanted = {}
-        for name, metric in self.metrics.items():
-            parts = (metric.numerator, metric.denominator) if metric.kind == "ratio" else (metric.column or name,)
-            wanted |= {part: f"metric {name}" for part in parts if part not in wanted}
-        covariates = {name: "covariates" for name in self.covariates} | {name: "segments" for name in self.segments}
-        return covariates | wanted
+        wanted = {column: f"metric {name}" for name, metric in reversed(self.metrics.items()) for column in metric.columns(name)}
+        return dict.fromkeys(self.covariates, "covariates") | dict.fromkeys(self.segments, "segments") | wanted
 
 
 class Tables(_Model):
@@ -263,12 +291,15 @@ def _of(error: dict, lines: dict[tuple, int]) -> dict:
     for part in map(str, error["loc"]):
         if (*path, part) in lines:
             path = (*path, part)
-    where = ".".join(str(part) for part in error["loc"]) or "the file"
+    return source.fault(FILE, f"line {lines.get(path, 1)}", told(error))
+
+
+def told(error: dict, *root: str) -> str:
+    """Say one finding of the validator: the place below the root, its value where that is a single one, and what is wrong."""
+    where = ".".join(str(part) for part in (*root, *error["loc"])) or "the file"
+    known = {"extra_forbidden": "is not known here", "missing": "is missing"}
+    if error["type"] in known:
+        return f"{where}: {known[error['type']]}"
+    value = f" == {error['input']!r}" if isinstance(error["input"], str | int | float) else ""
     problem = error["msg"].removeprefix("Value error, ")
-    if error["type"] == "extra_forbidden":
-        problem = "is not known here"
-    elif error["type"] == "missing":
-        problem = "is missing"
-    else:
-        problem = problem[0].lower() + problem[1:]
-    return source.fault(FILE, f"line {lines.get(path, 1)}", f"{where}: {problem}")
+    return f"{where}{value}: {problem[0].lower()}{problem[1:]}"
