@@ -18,6 +18,7 @@ import pandas as pd
 from reclib import schema
 
 LAB = "lab"
+ROW_GROUP = 131_072
 LATEST = "latest"
 _PROJECT = Path(__file__).resolve().parent.parent
 
@@ -82,6 +83,8 @@ def read_if_there(name: str, *, run: str = LATEST) -> pd.DataFrame | None:
 def write(name: str, frame: pd.DataFrame) -> str:
     """Write a table into the run being made (or `lab`), sorted by its key, in one atomic step.
 
+    Where customers are in the key, rows lie in groups, so that `read(where=...)` opens only those that can hold a customer.
+
     Returns:
         A sentence that says what was written.
 
@@ -94,7 +97,7 @@ def write(name: str, frame: pd.DataFrame) -> str:
     path = folder(_writable_run()) / "tables" / f"{name}.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".{os.getpid()}.partial")
-    ordered.to_parquet(partial, index=False)
+    ordered.to_parquet(partial, index=False, compression="zstd", row_group_size=ROW_GROUP if "customer_id" in table.key else None)
     os.replace(partial, path)
     return f"{name}: {len(ordered):,} rows written."
 

@@ -18,7 +18,6 @@ import pandas as pd
 from reclib.allocation import problem as allocation
 from reclib.allocation.crossing import families
 from reclib.allocation.prices import groups_of
-from reclib.allocation.solve import solve
 from reclib.rules import controls, filters, slates
 from reclib.rules.conditions import hold
 from reclib.rules.fields import distinct, n_distinct
@@ -104,6 +103,8 @@ def draft_of(columns: dict[str, np.ndarray], case: Case, policy: str) -> Plan:
 def allocate(problem: allocation.Problem, *, seed: int = 0, method: str = "auto",
              start: Plan | None = None) -> allocation.Allocation:
     """Solve a problem; where the best slates of each customer by itself hold all shared limits, they are the answer."""
+    from reclib.allocation.solve import solve
+
     position = slates.greedy(problem.item, problem.value, problem.quotas, problem.k)
     if len(families(groups_of(problem))) < 2 and _holds(problem, position > 0):
         return _by_itself(problem, position)
