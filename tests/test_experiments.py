@@ -73,6 +73,20 @@ def test_ratio_is_sum_over_sum_not_mean_of_ratios():
     assert (row["mean_arm"], row["mean_control"]) == (pytest.approx(70 / 4), pytest.approx(40 / 3))
 
 
+@pytest.mark.parametrize("paid", [1.0, 9.99])
+def test_a_ratio_that_is_the_same_for_everyone_is_refused(units, paid):
+    """Every order costs the same: rounding alone must not make one arm better."""
+    orders = units.assign(orders=1 + units["customer_id"] % 5, paid=paid * (1 + units["customer_id"] % 5))
+    row = one(orders, {"aov": {"role": "success", "kind": "ratio", "numerator": "paid", "denominator": "orders"}})
+    assert row["finding"] == "refused" and f"same value, {paid:g}" in row["reason"]
+
+
+def test_a_covariate_that_is_the_outcome_is_refused(units):
+    later = units.assign(revenue=units["pre_revenue"])
+    row = one(later.assign(copy=3 * later["revenue"] + 7), PLAN["metrics"], covariates=["copy"])
+    assert row["finding"] == "refused" and "measured after the assignment" in row["reason"]
+
+
 def test_adjustment_narrows_the_interval_and_keeps_the_effect(units):
     table = read(units, covariates=["pre_revenue"]).query("metric == 'revenue'").set_index("method")
     assert table.loc["cuped", "se"] < 0.8 * table.loc["unadjusted", "se"]
@@ -110,7 +124,8 @@ def test_values_lost_in_one_arm_make_it_invalid(units):
 
 
 @pytest.mark.parametrize(("change", "reason"), [
-    (lambda units: units.assign(revenue=1.0), "same value, 1"),
+    (lambda units: units.assign(revenue=0.3), "same value, 0.3"),
+    (lambda units: units.assign(revenue=units["revenue"] * 1e200), "too large to be multiplied"),
     (lambda units: units.assign(revenue=units["revenue"].where(units["arm"] == "new", 0.0)), "every customer of the control has the same value, 0"),
     (lambda units: units[units["arm"] == "old"], "arm 'new' has no customer"),
     (lambda units: pd.concat([units[units["arm"] == "old"], units[units["arm"] == "new"].head(1)]), "arm 'new' has one customer"),
@@ -152,6 +167,11 @@ def test_one_cap_for_both_arms_over_customers_with_a_value(units):
     assert row["n_capped_arm"] + row["n_capped_control"] == (spend > row["cap"]).sum()
     refused = one(units.assign(spend=spend), {"spend": {"role": "success", "winsorise": 0.9, "winsorise_over": "all"}})
     assert math.isnan(refused["effect"]) and "is 0 and would delete the metric" in refused["reason"]
+
+
+def test_a_constant_covariate_is_balanced_and_buys_nothing(units):
+    found = judge(units.assign(same=0.3), covariates=["same"])
+    assert found["verdict"] == "SHIP" and found["effect"] == pytest.approx(judge(units)["effect"], rel=1e-12)
 
 
 def test_better_and_within_margins_ships_in_words_and_money(units):
@@ -255,6 +275,27 @@ def test_an_arm_with_share_zero_carries_no_degree_of_freedom():
     assert srm.sample_ratio(np.array([5000, 5000, 50]), shares) == 0
 
 
+def test_few_customers_are_held_against_their_own_distribution():
+    """Two of twenty in an arm of 2 % have a chance of 6 %; two missing values both in an arm of 15 % one of 2.25 %."""
+    chance = 1 - 0.98**20 - 20 * 0.02 * 0.98**19
+    assert srm.sample_ratio(np.array([18, 2]), np.array([0.98, 0.02])) == pytest.approx(2 * chance)
+    assert srm.missing_ratio(np.array([0, 2]), np.array([8500, 1500])) == pytest.approx(2 * 0.15**2)
+
+
+def test_a_rare_covariate_in_a_small_arm_is_no_imbalance():
+    """Nobody of a hundred has what one customer in fifty has: a chance of 13 %, which Welch's test takes for none."""
+    units = pd.DataFrame({"customer_id": range(10_000), "arm": ["old"] * 9900 + ["new"] * 100, "revenue": 1.0, "opted_out": 0})
+    plan = parse(PLAN | {"covariates": ["before"], "expected_shares": {"old": 0.99, "new": 0.01}})
+    checks = trust.check_units(units.assign(before=np.where((units["arm"] == "old") & (units.index % 50 == 0), 100.0, 0.0)), plan)
+    assert checks.set_index("check_id").loc["balance_before", "status"] == "warn"
+
+
+def test_a_covariate_that_one_arm_lacks_is_not_from_before(units):
+    lost = units.assign(pre_revenue=units["pre_revenue"].mask((units["arm"] == "new") & (units["customer_id"] % 3 > 0)))
+    found = judge(lost, covariates=["pre_revenue"])
+    assert found["verdict"] == "INVALID" and "one arm lacks pre_revenue more often" in found["reasons"][0]
+
+
 def test_segments_find_whom_it_helped(units):
     helped = units.assign(revenue=units["revenue"] + np.where((units["arm"] == "new") & (units["region"] == "north"), 6.0, 0.0))
     table = segments.by_segment(helped, parse(PLAN | {"segments": ["region"]}))
@@ -280,17 +321,17 @@ def test_row_order_changes_nothing(units):
 
 
 def test_a_file_gives_the_same_readout_as_a_frame(units, tmp_path):
-    units = units.assign(visits=1 + units["customer_id"] % 3, revenue=units["revenue"].where(units["customer_id"] % 7 > 0), text="1")
+    units = units.assign(visits=1 + units["customer_id"] % 3, revenue=units["revenue"].where(units["customer_id"] % 7 > 0), text="1", same=0.3)
     units = pd.concat([units, units.head(900).assign(experiment_id="other"), units.head(90).assign(arm="pilot", customer_id=-1 - units.index[:90])])
     units.to_parquet(tmp_path / "units.parquet")
     plan = parse(PLAN | {"covariates": ["pre_revenue"], "metrics": PLAN["metrics"] | {
         "capped": {"role": "exploratory", "column": "revenue", "winsorise": 0.95},
         "late": {"role": "exploratory", "kind": "quantile", "column": "revenue", "quantile": 0.9},
-        "text": {"role": "exploratory"}, "absent": {"role": "exploratory"}, "no_share": {"role": "exploratory", "kind": "proportion", "column": "visits"},
+        "text": {"role": "exploratory"}, "absent": {"role": "exploratory"}, "no_share": {"role": "exploratory", "kind": "proportion", "column": "visits"}, "same": {"role": "exploratory"},
         "share": {"role": "exploratory", "kind": "ratio", "numerator": "revenue", "denominator": "visits"}}})
     rows = readout.readout(units, plan).query("method != 'uncapped'").reset_index(drop=True)
     file = readout.readout(tmp_path / "units.parquet", plan)
-    assert rows["finding"].tolist() == file["finding"].tolist() and (rows["finding"] == "refused").sum() == 3
+    assert rows["finding"].tolist() == file["finding"].tolist() and (rows["finding"] == "refused").sum() == 5
     pd.testing.assert_frame_equal(rows.drop(columns="reason"), file[rows.columns].drop(columns="reason"), check_exact=False, rtol=1e-8, check_dtype=False)
 
 
@@ -410,7 +451,7 @@ def test_every_page_sentence_is_one_line(units):
 @pytest.mark.parametrize("change", [
     lambda units: units.iloc[:0], lambda units: units.iloc[:1], lambda units: units.iloc[:2],
     lambda units: units.assign(arm=units["arm"].astype("category")), lambda units: units.assign(region=None),
-    lambda units: units.assign(pre_revenue="a"), lambda units: units.assign(pre_revenue=1.0), lambda units: units.assign(pre_revenue=np.nan),
+    lambda units: units.assign(pre_revenue="a"), lambda units: units.assign(pre_revenue=np.nan),
     lambda units: units.assign(revenue=-units["revenue"]), lambda units: units.assign(revenue=units["revenue"] * 1e12 + 1e15),
     lambda units: units.assign(opted_out=units["opted_out"].astype("boolean").mask(units["customer_id"] < 9)),
     lambda units: units.assign(customer_id="c" + units["customer_id"].astype("str")), lambda units: units.drop(columns="experiment_id"),

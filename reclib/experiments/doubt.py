@@ -48,9 +48,11 @@ def why(entry: MetricStats, index: int, *, is_adjusted: bool = False) -> str:
         return ""
     estimate = effects.ratio_estimate if is_ratio else effects.mean_estimate
     raw = estimate(arm), estimate(control)
+    if not raw[0].variance + raw[1].variance > 0:
+        return ""
     judged = [raw, effects.adjust(*raw)] if is_adjusted and entry.covariates else [raw]
     third, n_nonzero = entry.third[[index, 0]], entry.n_nonzero[[index, 0]]
-    return next(filter(None, (_of_shape(pair, third, n_nonzero) for pair in judged)), "") or _of_margin(*raw, entry.metric)
+    return next(filter(None, (of_shape(pair, third, n_nonzero) for pair in judged)), "") or _of_margin(*raw, entry.metric)
 
 
 def _of_quantile(entry: MetricStats, index: int) -> str:
@@ -58,8 +60,8 @@ def _of_quantile(entry: MetricStats, index: int) -> str:
     return f"only {fewest:.0f} customers of an arm lie beyond the quantile" if fewest < MIN_CARRIERS else ""
 
 
-def _of_shape(pair: Pair, third: np.ndarray, n_nonzero: np.ndarray) -> str:
-    """Judge the difference of an arm and the control by how both are shaped."""
+def of_shape(pair: Pair, third: np.ndarray, n_nonzero: np.ndarray) -> str:
+    """Judge the difference of an arm and the control by how both are shaped (arm first, as in `MetricStats`)."""
     n, variance = [float(one.n) for one in pair], [float(one.variance) for one in pair]
     cubes = [float(cube @ one.weight @ one.weight @ one.weight) for one, cube in zip(pair, third)]
     total = sum(n)

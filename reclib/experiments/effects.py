@@ -14,6 +14,8 @@ from scipy.special import stdtr, stdtrit
 
 from reclib.experiments.stats import Moments
 
+_ROUNDING = 1e-12
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -50,8 +52,9 @@ def ratio_estimate(moments: Moments) -> Estimate:
     top, below = moments.mean[..., 0], moments.mean[..., 1]
     with np.errstate(divide="ignore", invalid="ignore"):
         gradient = np.stack([1 / below, -top / below**2], axis=-1)
-        inner = moments.cov[..., :2, :2]
-        variance = np.einsum("...i,...ij,...j->...", gradient, inner, gradient)
+        terms = np.einsum("...i,...ij,...j->...ij", gradient, moments.cov[..., :2, :2], gradient)
+        variance = terms.sum(axis=(-2, -1))
+        variance = np.where(variance <= _ROUNDING * np.einsum("...ii->...", terms), 0.0, variance)
         xy_cov = np.einsum("...i,...ij->...j", gradient, moments.cov[..., :2, 2:])
         weight = np.concatenate([gradient, np.zeros(moments.mean[..., 2:].shape)], axis=-1)
         return Estimate(moments.n, top / below, variance, moments.mean[..., 2:], moments.cov[..., 2:, 2:], xy_cov, weight)

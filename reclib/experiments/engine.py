@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from reclib.experiments.plan import Metric, Plan
-from reclib.experiments.stats import MetricStats, Moments, q_ranks, quantile_variance
+from reclib.experiments.stats import (
+    MetricStats,
+    Moments,
+    q_ranks,
+    quantile_variance,
+    without_rounding,
+)
 
 if TYPE_CHECKING:
     import duckdb
@@ -209,7 +215,7 @@ def _stats(metric: Metric, arms: tuple[str, ...], rows: dict[str, dict], variabl
         cov = (two - one[:, :, None] * one[:, None, :]) * (n / (n - 1))[:, None, None]
         mean = one + np.array([each.mean for each in variables])
     count = {label: get(label) for label in ("n_missing", "n_infinite", "n_capped", "n_nonzero")}
-    return MetricStats(metric, arms, Moments(n, mean, np.where(np.abs(cov) < 1e-300, 0.0, cov)), third=np.nan_to_num(_third(one, two, three)),
+    return MetricStats(metric, arms, Moments(n, mean, without_rounding(mean, cov)), third=np.nan_to_num(_third(one, two, three)),
                        cap=np.nan if cap is None else cap, covariates=names, **count)
 
 

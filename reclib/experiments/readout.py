@@ -15,6 +15,7 @@ from reclib.experiments.plan import Metric, Plan
 from reclib.experiments.stats import MetricStats, Moments, statistics
 from reclib.schema import METRIC_ROLES
 
+WHOLE = 1e-6  # of the variance: what no covariate leaves so little of
 NUMBERS = ["mean_arm", "mean_control", "effect", "effect_low", "effect_high", "lift", "lift_low", "lift_high", "p_value", "se"]
 
 
@@ -119,6 +120,8 @@ def _rows(stats: MetricStats, index: int, plan: Plan, blocked: str) -> list[dict
     rows = []
     for method, (arm, control) in pairs.items():
         saved = _saved((arm, control), pairs["unadjusted"]) if method == "cuped" and not reason else np.nan
+        if saved > 1 - WHOLE:
+            reason = f"{', '.join(plan.covariates)} tell it wholly, as only what is measured after the assignment can"
         for is_anytime in (False, True) if plan.is_sequential else (False,):
             numbers = _withheld(arm, control, plan) if reason else _numbers(arm, control, stats.metric, plan, is_anytime)
             name = method + ("_anytime" if is_anytime else "")
@@ -221,6 +224,8 @@ def _reason(stats: MetricStats, index: int) -> str:
     n_infinite = int(stats.n_infinite[[0, index]].sum()) if len(stats.n_infinite) else 0
     if n_infinite:
         return f"{n_infinite:,} {'customer has' if n_infinite == 1 else 'customers have'} an infinite value"
+    if not all(np.isfinite(part).all() for part in (arm.mean, arm.cov, control.mean, control.cov, stats.third)):
+        return "its values are too large to be multiplied"
     if stats.cap == 0:
         return f"the cap at quantile {stats.metric.winsorise:g} is 0 and would delete the metric"
     if stats.metric.kind == "ratio" and (arm.mean[1] == 0 or control.mean[1] == 0):
@@ -228,17 +233,17 @@ def _reason(stats: MetricStats, index: int) -> str:
     if stats.quantile is not None:
         is_tied = (stats.quantile[1][[0, index]] == 0).any()
         return "the values around the quantile are tied, so it has no interval" if is_tied else ""
-    is_constant = arm.cov[0, 0] == 0 and control.cov[0, 0] == 0
-    if is_constant and arm.mean[0] == control.mean[0]:
-        return f"every customer has the same value, {arm.mean[0]:g}"
-    if control.cov[0, 0] == 0:
-        return f"every customer of the control has the same value, {control.mean[0]:g}, so nothing says how it varies"
-    return ""
+    own, base = (_estimate(stats, stats.moments, at) for at in (index, 0))
+    if base.variance > 0:
+        return ""
+    if own.variance == 0 and abs(own.value - base.value) <= 1e-12 * abs(base.value):
+        return f"every customer has the same value, {base.value:g}"
+    return f"every customer of the control has the same value, {base.value:g}, so nothing says how it varies"
 
 
 def _finding(row: dict, alpha: float) -> str:
     """One word for what a row shows."""
-    if row["reason"] or np.isnan(row["effect"]):
+    if row["reason"] or np.isnan([row["effect"], row["p_value"]]).any():
         return "refused"
     if row["doubt"]:
         return "not to be trusted"

@@ -6,22 +6,29 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from scipy.special import chdtrc
+from scipy.special import bdtr, bdtrc, chdtrc
+
+FEW = 5  # customers expected in an arm, below which the chi-square distribution is off
 
 
 def sample_ratio(counts: np.ndarray, shares: np.ndarray) -> np.ndarray:
     """p-value of the chi-square test of counts against planned shares, along the last axis.
 
-    Arms with a planned share of 0 carry no degree of freedom; a customer in one of them is a leak and makes p zero.
+    Where few customers are expected in an arm, each arm's count is held against its binomial distribution instead,
+    corrected for the number of arms. Arms with a planned share of 0 carry no degree of freedom; a customer in one of
+    them is a leak and makes p zero.
     """
     counts, shares = np.asarray(counts, dtype=float), np.asarray(shares, dtype=float)
     is_planned = shares > 0
-    inside = counts[..., is_planned]
+    inside, planned = counts[..., is_planned], shares[is_planned] / shares[is_planned].sum()
     total = inside.sum(axis=-1, keepdims=True)
+    expected = total * planned
     with np.errstate(divide="ignore", invalid="ignore"):
-        expected = total * shares[is_planned] / shares[is_planned].sum()
         distance = ((inside - expected) ** 2 / expected).sum(axis=-1)
-    p = chdtrc(max(is_planned.sum() - 1, 1), distance)
+    p = chdtrc(max(len(planned) - 1, 1), distance)
+    n = total.astype("int64")
+    exact = 2 * np.minimum(bdtr(inside, n, planned), bdtrc(inside - 1, n, planned)).min(axis=-1)
+    p = np.where(expected.min(axis=-1) < FEW, np.minimum(exact * (1 if len(planned) == 2 else len(planned)), 1.0), p)
     return np.where((counts[..., ~is_planned] > 0).any(axis=-1), 0.0, p)
 
 
@@ -55,7 +62,9 @@ def segment_ratios(units: pd.DataFrame, segment: str, shares: Mapping[str, float
 
 
 def missing_ratio(n_missing: np.ndarray, n: np.ndarray) -> float:
-    """p-value of "values are missing as often in every arm" (chi-square); 1 where none is missing.
+    """p-value of "values are missing as often in every arm"; 1 where none is missing.
+
+    Chi-square; where few are expected in an arm, as `sample_ratio` of those who are fewer, missing or not.
 
     Args:
         n_missing: customers without a value, by arm.
@@ -65,6 +74,9 @@ def missing_ratio(n_missing: np.ndarray, n: np.ndarray) -> float:
     share = n_missing.sum() / max(n.sum(), 1)
     if not 0 < share < 1:
         return 1.0
+    fewer = n_missing if share < 0.5 else n - n_missing
+    if (fewer.sum() * n / n.sum()).min() < FEW:
+        return float(sample_ratio(fewer, n / n.sum()))
     lost = ((n_missing - n * share) ** 2 / (n * share)).sum()
     kept = ((n_missing - n * share) ** 2 / (n * (1 - share))).sum()
     return float(chdtrc(len(n) - 1, lost + kept))

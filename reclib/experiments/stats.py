@@ -15,6 +15,7 @@ import pandas as pd
 from reclib.experiments.plan import Metric, Plan
 
 _TWO_SIDED = 1.959963985
+_ROUNDING = 1e-14
 
 
 @dataclass(frozen=True)
@@ -90,15 +91,25 @@ def grouped_moments(values: np.ndarray, codes: np.ndarray, n_groups: int) -> Mom
         n_groups: number of groups; an empty one has mean NaN.
     """
     n = np.bincount(codes, minlength=n_groups).astype(float)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.stack([np.bincount(codes, column, n_groups) / n for column in values.T], axis=-1)
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        def means(rows: np.ndarray) -> np.ndarray:
+            return np.stack([np.bincount(codes, column, n_groups) / n for column in rows.T], axis=-1)
+
+        mean = means(values)
+        mean = mean + means(values - mean[codes])  # what rounding left of it
         centred = values - mean[codes]
         cov = np.empty((n_groups, values.shape[1], values.shape[1]))
         for i in range(values.shape[1]):
             for j in range(i + 1):
                 products = np.bincount(codes, centred[:, i] * centred[:, j], n_groups)
                 cov[:, i, j] = cov[:, j, i] = products / (n - 1)
-    return Moments(n, mean, cov)
+        return Moments(n, mean, without_rounding(mean, cov))
+
+
+def without_rounding(mean: np.ndarray, cov: np.ndarray) -> np.ndarray:
+    """Covariances in which what varies by no more than its own rounding does not vary."""
+    is_constant = np.einsum("...ii->...i", cov) <= (_ROUNDING * mean) ** 2
+    return np.where(is_constant[..., None] | is_constant[..., None, :], 0.0, cov)
 
 
 def grouped_thirds(values: np.ndarray, codes: np.ndarray, moments: Moments) -> np.ndarray:
@@ -106,12 +117,13 @@ def grouped_thirds(values: np.ndarray, codes: np.ndarray, moments: Moments) -> n
     n_groups, size = moments.mean.shape
     centred = (values - moments.mean[codes]).T
     third = np.zeros((n_groups, size, size, size))
-    for i, j in combinations_with_replacement(range(size), 2):
-        product = centred[i] * centred[j]
-        for k in range(j, size):
-            cube = np.bincount(codes, product * centred[k], n_groups) / np.maximum(moments.n, 1)
-            for at in set(permutations((i, j, k))):
-                third[:, *at] = cube
+    with np.errstate(over="ignore", invalid="ignore"):
+        for i, j in combinations_with_replacement(range(size), 2):
+            product = centred[i] * centred[j]
+            for k in range(j, size):
+                cube = np.bincount(codes, product * centred[k], n_groups) / np.maximum(moments.n, 1)
+                for at in set(permutations((i, j, k))):
+                    third[:, *at] = cube
     return third
 
 

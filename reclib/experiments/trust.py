@@ -8,7 +8,12 @@ import pandas as pd
 from reclib.experiments import doubt, effects, srm
 from reclib.experiments.plan import Plan
 from reclib.experiments.readout import blocking_reason, of_experiment
-from reclib.experiments.stats import MetricStats, grouped_moments, statistics
+from reclib.experiments.stats import (
+    MetricStats,
+    grouped_moments,
+    grouped_thirds,
+    statistics,
+)
 
 LAYER = "experiments"
 COUPLED = ("stock", "budget")
@@ -111,8 +116,9 @@ def _segment_rows(units: pd.DataFrame, plan: Plan) -> list[dict]:
             continue
         worst = table.loc[table["p_adjusted"].idxmin()]
         p = min(float(worst["p_adjusted"]) * len(segments), 1.0)
-        rows.append(_row(f"sample_ratio_{segment}", "fail" if p < plan.srm_alpha else "pass", p, plan.srm_alpha,
-                         f"shares by {segment}, worst of {len(table)} values: {worst['value']} with {int(worst['n_customers']):,} customers"))
+        where = f"{segment} {worst['value']}, the worst of {len(table)} with {int(worst['n_customers']):,} customers"
+        rows.append(_row(f"sample_ratio_{segment}", "fail", p, plan.srm_alpha, f"the arms do not have their planned shares in {where}")
+                    if p < plan.srm_alpha else _row(f"sample_ratio_{segment}", "pass", p, plan.srm_alpha, f"as planned even in {where}"))
     return rows
 
 
@@ -131,26 +137,39 @@ def _missing_row(stats: dict[str, MetricStats], plan: Plan) -> dict:
 
 
 def _balance_rows(units: pd.DataFrame, plan: Plan) -> list[dict]:
+    """Each covariate: as often missing in every arm, and the same on average where its shape lets a mean be compared."""
     names = [name for name in plan.covariates if name in units and pd.api.types.is_numeric_dtype(units[name])]
-    n_tests = max(len(names) * len(plan.arms), 1)
     rows = []
     for name in names:
-        p = min(min(_balance(units, plan, name).values(), default=1.0) * n_tests, 1.0)
-        status = "fail" if p < plan.srm_alpha and plan.is_randomised else "warn" if p < plan.alpha else "pass"
+        p_missing, p_mean, doubted = _balance(units, plan, name)
+        p = min(min(p_missing, p_mean) * len(names) * (len(plan.arms) + 1), 1.0)
+        is_off = p < plan.srm_alpha and plan.is_randomised
+        status = "fail" if is_off and (p_missing < p_mean or not doubted) else "warn" if p < plan.alpha else "pass"
+        told = f"one arm lacks {name} more often" if p_missing < p_mean else f"the arms differ in {name}"
+        cause = ": they were not drawn by lot, or it was measured after" if status == "fail" else f", but {doubted}" if doubted else ""
         rows.append(_row(f"balance_{name}", status, p, plan.srm_alpha, "same before the experiment" if status == "pass"
-                         else "the arms differed before the experiment"))
+                         else f"before the experiment {told}{cause}"))
     absent = sorted(set(plan.covariates) - set(names))
     return rows + ([_row("covariates", "warn", len(absent), 0, f"the units lack {absent} as numbers")] if absent else [])
 
 
-def _balance(units: pd.DataFrame, plan: Plan, name: str) -> dict[str, float]:
+def _balance(units: pd.DataFrame, plan: Plan, name: str) -> tuple[float, float, str]:
+    """p-values of "as often missing" and "the same mean" (the smallest of all arms), and why that mean is to be doubted."""
     arms = (plan.control, *plan.arms)
     values = units[name].astype("float64").to_numpy()
     codes = pd.Index(arms).get_indexer(units["arm"].astype("str"))
     kept = (codes >= 0) & np.isfinite(values)
+    n = np.bincount(codes[codes >= 0], minlength=len(arms))
     moments = grouped_moments(values[kept, None], codes[kept], len(arms))
-    found = effects.compare(effects.mean_estimate(moments[1:]), effects.mean_estimate(moments[0]), alpha=plan.alpha)
-    return {arm: float(p) for arm, p in zip(arms[1:], found["p_value"]) if np.isfinite(p)}
+    p_missing = srm.missing_ratio(n - moments.n, n)
+    found = effects.compare(effects.mean_estimate(moments[1:]), effects.mean_estimate(moments[0]), alpha=plan.alpha)["p_value"]
+    if not np.isfinite(found).any():
+        return p_missing, 1.0, ""
+    worst = int(np.nanargmin(found)) + 1
+    pair = effects.mean_estimate(moments[worst]), effects.mean_estimate(moments[0])
+    third = grouped_thirds(values[kept, None], codes[kept], moments)
+    n_nonzero = np.bincount(codes[kept & (values != 0)], minlength=len(arms))
+    return p_missing, float(found[worst - 1]), doubt.of_shape(pair, third[[worst, 0]], n_nonzero[[worst, 0]])
 
 
 def _doubt_rows(stats: dict[str, MetricStats], *, is_adjusted: bool) -> list[dict]:
