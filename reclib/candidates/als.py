@@ -22,7 +22,7 @@ def is_installed() -> bool:
     return True
 
 
-class Als:
+class Als(base.Source):
     """Matrix factorisation of likes for data too big for Surprise and EASE: linear in the events, 32 factors.
 
     Learns from what was liked, masks all that was had, and offers strangers nothing: implicit would hand them
@@ -37,7 +37,7 @@ class Als:
     """
 
     name = "als"
-    is_personal = True
+    least = None
 
     def __init__(self, *, n_factors: int = 32, n_epochs: int = 15, regularisation: float = 10.0, confidence: float = 1.0,
                  max_items: int = 100_000, random_state: int = 0) -> None:
@@ -59,17 +59,10 @@ class Als:
         self.customer_factors, self.item_factors = (model.user_factors, model.item_factors) if self.liked.nnz else map(np.zeros, shapes)
         return self
 
-    def generate(self, customers: pd.Index, *, n: int, eligible: pd.Index | None = None,
-                 mask_had: bool = True) -> pd.DataFrame:
-        """Offer the items with the highest products of factors; strangers get none."""
-        is_known = np.append(np.diff(self.liked.indptr) > 0, False)
-
-        def score(codes: np.ndarray, _: slice) -> np.ndarray:
-            return np.where(is_known[codes][:, None], self.customer_factors[codes] @ self.item_factors.T, -np.inf)
-
-        return base.offer(
-            self, self.history, customers, self.items, score, n=n, eligible=eligible, mask_had=mask_had, above=None,
-            known_items=base.flags(self.items, len(self.history.items)), known_customers=is_known[:-1])
+    def scores(self, codes: np.ndarray, ids: pd.Index) -> np.ndarray:
+        """Products of factors; of strangers, nothing that could be offered."""
+        is_known = np.append(self.knows_customer(), False)[codes]
+        return np.where(is_known[:, None], self.customer_factors[codes] @ self.item_factors.T, -np.inf)
 
 
 def _implicit() -> object:

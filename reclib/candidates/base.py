@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import numpy as np
 import pandas as pd
 from scipy import sparse
@@ -15,21 +13,50 @@ DIGITS = 6
 COLUMNS = ["customer_id", "item_id", "source", "source_rank", "source_score", "is_known_customer", "is_known_item"]
 
 
-class Source(Protocol):
+class Source:
     """A candidate source: `fit` learns and returns itself, `generate` writes a `candidates` table.
 
-    `is_personal` says whether it needs to know the customer; where it does not, it can serve strangers.
+    Attributes:
+        name: as it stands in the table.
+        is_personal: whether it needs to know the customer; where it does not, it can serve strangers.
+        least: offers must score more than this; None: any finite score will do.
+        history, items, liked: set by `fit`: what was learnt from, the codes (ascending) of the items that it can offer, and the
+            likes of customers (sparse, rows of nothing for those it does not know).
     """
 
     name: str
-    is_personal: bool
+    is_personal = True
+    least: float | None = 0.0
+    history: History
+    items: np.ndarray
+    liked: sparse.csr_matrix
 
     def fit(self, history: History) -> Source:
         """Learn from the history."""
+        raise NotImplementedError
 
-    def generate(self, customers: pd.Index, *, n: int, eligible: pd.Index | None = None,
-                 mask_had: bool = True) -> pd.DataFrame:
-        """Offer each customer up to `n` items, best first."""
+    def scores(self, codes: np.ndarray, ids: pd.Index) -> np.ndarray:
+        """Rows of scores over `items` of customers, by code (-1: a stranger) and id."""
+        raise NotImplementedError
+
+    def knows_customer(self) -> np.ndarray:
+        """By customer code, whether it learnt from that customer."""
+        return np.diff(self.liked.indptr) > 0
+
+    def knows_item(self) -> np.ndarray:
+        """By item code, whether it learnt from that item."""
+        return flags(self.items, len(self.history.items))
+
+    def generate(self, customers: pd.Index, *, n: int, eligible: pd.Index | None = None) -> pd.DataFrame:
+        """Offer each customer up to `n` items that they had not, best first."""
+        history = self.history
+        is_open = np.ones(len(self.items), bool) if eligible is None else history.items[self.items].isin(eligible)
+        kept = slice(None) if is_open.all() else is_open
+        opened = self.items[kept]
+        row, column, rank, value = top_n(
+            lambda codes, places: self.scores(codes, customers[places])[:, kept], history.customers.get_indexer(customers), n=n,
+            n_columns=len(self.items), had=history.had()[:, opened], above=self.least)
+        return table(self, customers, row, opened[column], rank, value)
 
 
 def best(scores: np.ndarray, n: int, *, above: float | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -83,27 +110,6 @@ def _lower_bound(scores: np.ndarray, n: int) -> np.ndarray:
     return np.partition(maxima, place, axis=1)[:, place, None]
 
 
-def offer(source: Source, history: History, customers: pd.Index, columns: np.ndarray, score, *, n: int,
-          eligible: pd.Index | None, mask_had: bool, known_items: np.ndarray, known_customers: np.ndarray,
-          above: float | None = 0.0) -> pd.DataFrame:
-    """Score blocks of customers and keep the best items of each.
-
-    Args:
-        columns: codes, ascending, of the items that the source can offer.
-        score: function of customer codes (-1: stranger) and their places in `customers` (a slice); returns their rows
-            of scores over `columns`.
-        known_items: flag by item code; known_customers: flag by customer code.
-        above: offers must score more than this; None: any finite score will do.
-    """
-    codes = history.customers.get_indexer(customers)
-    is_open = np.ones(len(columns), bool) if eligible is None else history.items[columns].isin(eligible)
-    opened = columns[is_open]
-    row, column, rank, value = top_n(
-        lambda block, places: score(block, places) if is_open.all() else score(block, places)[:, is_open], codes, n=n,
-        n_columns=len(columns), had=history.had()[:, opened] if mask_had else None, above=above)
-    return table(source, history, customers, row, opened[column], rank, value, known_items, known_customers)
-
-
 def top_n(score, codes: np.ndarray, *, n: int, n_columns: int, had: sparse.csr_matrix | None = None,
           above: float | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """The best columns for all rows, a block of rows at a time.
@@ -137,16 +143,15 @@ def hide(scores: np.ndarray, had: sparse.csr_matrix, codes: np.ndarray) -> None:
     scores[rows[hidden.row], hidden.col] = -np.inf
 
 
-def table(source: Source, history: History, customers: pd.Index, row: np.ndarray, item: np.ndarray, rank: np.ndarray,
-          value: np.ndarray, known_items: np.ndarray, known_customers: np.ndarray) -> pd.DataFrame:
+def table(source: Source, customers: pd.Index, row: np.ndarray, item: np.ndarray, rank: np.ndarray, value: np.ndarray) -> pd.DataFrame:
     """Put offers into a `candidates` table: `row` is a place in `customers`, `item` an item code."""
-    codes = history.customers.get_indexer(customers)
-    is_known = np.append(known_customers, False)[codes]
+    history = source.history
+    is_known = np.append(source.knows_customer(), False)[history.customers.get_indexer(customers)]
     return pd.DataFrame({
         "customer_id": customers.take(row), "item_id": history.items.take(item),
         "source": pd.Series([source.name], dtype="str").repeat(len(row)).to_numpy(),
         "source_rank": np.asarray(rank, np.int64), "source_score": np.asarray(value, float),
-        "is_known_customer": is_known[row].astype(bool), "is_known_item": known_items[item].astype(bool),
+        "is_known_customer": is_known[row].astype(bool), "is_known_item": source.knows_item()[item].astype(bool),
     }).astype({"source": "str"})
 
 

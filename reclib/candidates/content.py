@@ -13,7 +13,7 @@ N_PRICE_BANDS = 5
 FEW_CUSTOMERS = 5
 
 
-class PopularInCategory:
+class PopularInCategory(base.Source):
     """What sells lately in the categories that the customer likes; strangers with a segment get its categories.
 
     The score is the share of the category in the customer's likes times the share of the item in the category.
@@ -37,23 +37,15 @@ class PopularInCategory:
         self.category = category[self.items]
         totals = np.bincount(self.category, counts[self.items], n_categories)
         self.share = counts[self.items] / totals[self.category]
-        self.taste = category_shares(history, self.half_life_days)
-        self.segment_taste = _segment_taste(history, self.taste)
+        self.liked = category_shares(history, self.half_life_days)
+        self.segment_taste = _segment_taste(history, self.liked)
         return self
 
-    def generate(self, customers: pd.Index, *, n: int, eligible: pd.Index | None = None,
-                 mask_had: bool = True) -> pd.DataFrame:
-        """Offer what sells in the categories that the customer, or else the segment, likes."""
-        def score(codes: np.ndarray, places: slice) -> np.ndarray:
-            return self._tastes(codes, customers[places])[:, self.category] * self.share
-
-        return base.offer(
-            self, self.history, customers, self.items, score, n=n, eligible=eligible, mask_had=mask_had,
-            known_items=base.flags(self.items, len(self.history.items)),
-            known_customers=np.asarray(self.taste.sum(axis=1)).ravel() > 0)
-
+    def scores(self, codes: np.ndarray, ids: pd.Index) -> np.ndarray:
+        """Share of the category in the likes of the customer, or else of the segment, times that of the item in it."""
+        return self._tastes(codes, ids)[:, self.category] * self.share
     def _tastes(self, codes: np.ndarray, ids: pd.Index) -> np.ndarray:
-        own = base.rows_of(self.taste, codes).toarray()
+        own = base.rows_of(self.liked, codes).toarray()
         if self.segment_taste is None:
             return own
         place = self.segment_taste.index.get_indexer(self.history.segments.reindex(ids))
@@ -61,7 +53,7 @@ class PopularInCategory:
         return np.where(own.sum(axis=1, keepdims=True) > 0, own, borrowed)
 
 
-class ContentNeighbours:
+class ContentNeighbours(base.Source):
     """Items with little history that resemble what the customer liked, in category, brand and price band.
 
     Each item is a unit vector over its attributes; the score is the mean cosine with the items liked.
@@ -71,7 +63,6 @@ class ContentNeighbours:
     """
 
     name = "content_neighbours"
-    is_personal = True
 
     def __init__(self, *, few: int = FEW_CUSTOMERS, max_items: int = 5_000) -> None:
         self.few, self.max_items = few, max_items
@@ -85,21 +76,21 @@ class ContentNeighbours:
         is_described = np.diff(attributes.indptr) > 0
         self.items = np.flatnonzero(is_described & (n_customers < self.few))[:self.max_items]
         n_liked = np.asarray(liked.sum(axis=1)).ravel()
-        self.profile = sparse.csr_matrix(sparse.diags_array(1 / np.maximum(n_liked, 1)) @ liked @ attributes)
+        self.liked = sparse.csr_matrix(sparse.diags_array(1 / np.maximum(n_liked, 1)) @ liked @ attributes)
         self.attributes = sparse.csr_matrix(attributes[self.items].T)
         self.is_known_item = n_customers > 0
         return self
 
-    def generate(self, customers: pd.Index, *, n: int, eligible: pd.Index | None = None,
-                 mask_had: bool = True) -> pd.DataFrame:
-        """Offer the items most like the customer's own; strangers get none, nor does a catalogue without attributes."""
-        return base.offer(
-            self, self.history, customers, self.items,
-            lambda codes, _: (base.rows_of(self.profile, codes) @ self.attributes).toarray(), n=n, eligible=eligible,
-            mask_had=mask_had, known_items=self.is_known_item, known_customers=np.diff(self.profile.indptr) > 0)
+    def scores(self, codes: np.ndarray, ids: pd.Index) -> np.ndarray:
+        """Mean cosine with what the customer liked; 0 for strangers, and where the catalogue has no attributes."""
+        return (base.rows_of(self.liked, codes) @ self.attributes).toarray()
+
+    def knows_item(self) -> np.ndarray:
+        """Items that anybody liked."""
+        return self.is_known_item
 
 
-class NewItems:
+class NewItems(base.Source):
     """Items that came on sale in the last so many days: they deserve a first look.
 
     An item is as old as its `valid_from` says, else as its first response, where that is later than the start of the
@@ -122,21 +113,23 @@ class NewItems:
         self.freshness = np.exp2(-age[self.items] / self.days)
         category, _ = words(history.catalogue, "category")
         self.category = category[self.items]
-        self.taste = category_shares(history, self.half_life_days)
+        self.liked = category_shares(history, self.half_life_days)
         self.is_known_item = history.popularity() > 0
         return self
 
-    def generate(self, customers: pd.Index, *, n: int, eligible: pd.Index | None = None,
-                 mask_had: bool = True) -> pd.DataFrame:
-        """Offer the newest items, those of the customer's categories first."""
-        def score(codes: np.ndarray, _: slice) -> np.ndarray:
-            taste = base.rows_of(self.taste, codes).toarray()
-            own = np.where(self.category >= 0, taste[:, np.maximum(self.category, 0)], 0.0)
-            return (1 + own) * self.freshness
+    def scores(self, codes: np.ndarray, ids: pd.Index) -> np.ndarray:
+        """The newest items, those of the customer's categories first."""
+        taste = base.rows_of(self.liked, codes).toarray()
+        own = np.where(self.category >= 0, taste[:, np.maximum(self.category, 0)], 0.0)
+        return (1 + own) * self.freshness
 
-        return base.offer(
-            self, self.history, customers, self.items, score, n=n, eligible=eligible, mask_had=mask_had,
-            known_items=self.is_known_item, known_customers=np.ones(len(self.history.customers), bool))
+    def knows_customer(self) -> np.ndarray:
+        """All that the history names."""
+        return np.ones(len(self.history.customers), bool)
+
+    def knows_item(self) -> np.ndarray:
+        """Items that anybody liked."""
+        return self.is_known_item
 
 
 def words(catalogue: pd.DataFrame, column: str) -> tuple[np.ndarray, int]:

@@ -17,7 +17,7 @@ MAX_PAIRS = 60_000
 MAX_SIMILAR_ITEMS = 2_000
 
 
-class SurpriseFactors:
+class SurpriseFactors(base.Source):
     """Surprise SVD; on positives with sampled negatives (target 1 and 0) unless `negatives` is 0 (target: the grade).
 
     Args:
@@ -28,7 +28,7 @@ class SurpriseFactors:
     """
 
     name = "surprise_svd"
-    is_personal = True
+    least = None
 
     def __init__(self, *, n_factors: int = 20, n_epochs: int = 20, lr_all: float = 0.04, reg_all: float = 0.02,
                  negatives: int = 5, max_pairs: int = MAX_PAIRS, max_items: int = 10_000, random_state: int = 0) -> None:
@@ -42,13 +42,13 @@ class SurpriseFactors:
         pairs = history.pairs[history.pairs["is_liked"] if self.negatives else history.pairs["n"] > 0]
         learnt, self.sample = sample(history, pairs, max_pairs=self.max_pairs, max_items=self.max_items)
         rows = self._with_negatives(history, learnt) if self.negatives else learnt.assign(target=learnt["grade"])
-        self.trainset, self.customer_codes, self.item_codes = trainset(
+        self.trainset, self.customer_codes, self.items = trainset(
             rows["customer"].to_numpy(), rows["item"].to_numpy(), rows["target"].to_numpy(float))
         self.algo = SVD(random_state=self.random_state, **self.options).fit(self.trainset)
         self.history = history
         return self
 
-    def scores(self, codes: np.ndarray) -> np.ndarray:
+    def scores(self, codes: np.ndarray, ids: pd.Index | None = None) -> np.ndarray:
         """Estimates of all learnt items for the customers of these codes, as `.predict(clip=False)` would give them.
 
         A stranger (code -1, or never learnt) gets the mean and the item's part only, as Surprise does without a word.
@@ -60,14 +60,9 @@ class SurpriseFactors:
         customers = np.column_stack([own, self.trainset.global_mean + bias, np.ones(len(codes))])
         return customers @ np.column_stack([algo.qi, np.ones(len(algo.bi)), algo.bi]).T
 
-    def generate(self, customers: pd.Index, *, n: int, eligible: pd.Index | None = None,
-                 mask_had: bool = True) -> pd.DataFrame:
-        """Offer the items with the highest estimates; strangers are marked by `is_known_customer`."""
-        return base.offer(
-            self, self.history, customers, self.item_codes, lambda codes, _: self.scores(codes), n=n, eligible=eligible,
-            mask_had=mask_had, above=None, known_items=base.flags(self.item_codes, len(self.history.items)),
-            known_customers=base.flags(self.customer_codes, len(self.history.customers)))
-
+    def knows_customer(self) -> np.ndarray:
+        """Customers who were learnt from; the others are scored too, so that this flag marks them."""
+        return base.flags(self.customer_codes, len(self.history.customers))
     def _with_negatives(self, history: History, positives: pd.DataFrame) -> pd.DataFrame:
         """Add sampled items that the customer has no pair with; they are not events and are kept nowhere else."""
         rng = np.random.default_rng(self.random_state)
@@ -84,14 +79,13 @@ class SurpriseFactors:
         return rows.iloc[rng.permutation(len(rows))]
 
 
-class PureSvd:
+class PureSvd(base.Source):
     """PureSVD (Cremonesi, Koren and Turrin 2010): the customer's likes through the first factors of the whole matrix.
 
     The score is the customer's row of X times V V', V the right singular vectors of X.
     """
 
     name = "pure_svd"
-    is_personal = True
 
     def __init__(self, *, n_factors: int = 20, max_items: int = 10_000) -> None:
         self.n_factors, self.max_items = n_factors, max_items
@@ -104,14 +98,9 @@ class PureSvd:
         self.factors = right_factors(self.liked, self.n_factors)
         return self
 
-    def generate(self, customers: pd.Index, *, n: int, eligible: pd.Index | None = None,
-                 mask_had: bool = True) -> pd.DataFrame:
-        """Offer the items that the factors put highest; strangers get none."""
-        return base.offer(
-            self, self.history, customers, self.items,
-            lambda codes, _: (base.rows_of(self.liked, codes) @ self.factors) @ self.factors.T, n=n, eligible=eligible,
-            mask_had=mask_had, known_items=base.flags(self.items, len(self.history.items)),
-            known_customers=np.diff(self.liked.indptr) > 0)
+    def scores(self, codes: np.ndarray, ids: pd.Index) -> np.ndarray:
+        """The customer's row through the factors; of strangers, nothing above 0."""
+        return (base.rows_of(self.liked, codes) @ self.factors) @ self.factors.T
 
 
 def right_factors(liked: sparse.csr_matrix, n_factors: int) -> np.ndarray:
@@ -124,7 +113,7 @@ def right_factors(liked: sparse.csr_matrix, n_factors: int) -> np.ndarray:
     return svds(liked, k=n_factors, v0=np.ones(min(liked.shape)), return_singular_vectors="vh")[2].T
 
 
-class SurpriseNeighbours:
+class SurpriseNeighbours(base.Source):
     """Item similarities of Surprise's KNNBaseline (`pearson_baseline`), summed over the items that the customer liked.
 
     Only positive similarities of the `k` nearest neighbours count. Surprise's own `.predict` is not used: it would
@@ -132,7 +121,6 @@ class SurpriseNeighbours:
     """
 
     name = "surprise_knn"
-    is_personal = True
 
     def __init__(self, *, k: int = 100, max_pairs: int = 2 * MAX_PAIRS, max_items: int = MAX_SIMILAR_ITEMS) -> None:
         self.k, self.max_pairs, self.max_items = k, max_pairs, max_items
@@ -158,13 +146,9 @@ class SurpriseNeighbours:
         algo = KNNBaseline(sim_options={"name": "pearson_baseline", "user_based": False}, verbose=False).fit(known)
         return item_codes, algo.sim
 
-    def generate(self, customers: pd.Index, *, n: int, eligible: pd.Index | None = None,
-                 mask_had: bool = True) -> pd.DataFrame:
-        """Offer the items most similar to what the customer liked; strangers get none."""
-        return base.offer(
-            self, self.history, customers, self.items, lambda codes, _: base.rows_of(self.liked, codes) @ self.similarity, n=n,
-            eligible=eligible, mask_had=mask_had, known_items=base.flags(self.items, len(self.history.items)),
-            known_customers=np.diff(self.liked.indptr) > 0)
+    def scores(self, codes: np.ndarray, ids: pd.Index) -> np.ndarray:
+        """Similarities summed over what the customer liked; of strangers, nothing above 0."""
+        return base.rows_of(self.liked, codes) @ self.similarity
 
 
 def sample(history: History, pairs: pd.DataFrame, *, max_pairs: int, max_items: int) -> tuple[pd.DataFrame, str]:

@@ -11,7 +11,7 @@ from reclib.candidates.history import History
 LAPSED_AFTER = 5.0
 
 
-class BuyAgain:
+class BuyAgain(base.Source):
     """Items the customer had before, by decayed frequency and by the pair's own rhythm.
 
     The score is the sum over the days with a response of 2^(-age / half-life), halved or less for a pair that waits
@@ -23,7 +23,6 @@ class BuyAgain:
     """
 
     name = "buy_again"
-    is_personal = True
 
     def __init__(self, *, half_life_days: float = 90.0, use_rhythm: bool = True) -> None:
         self.half_life_days, self.use_rhythm = half_life_days, use_rhythm
@@ -44,9 +43,8 @@ class BuyAgain:
         self.pairs = pairs.merge(liked, on=["customer", "item"], validate="one_to_one")
         return self
 
-    def generate(self, customers: pd.Index, *, n: int, eligible: pd.Index | None = None,
-                 mask_had: bool = False) -> pd.DataFrame:
-        """Offer what is due again; `mask_had` is not heeded, since only what was had is offered."""
+    def generate(self, customers: pd.Index, *, n: int, eligible: pd.Index | None = None) -> pd.DataFrame:
+        """Offer each customer up to `n` items that are due again, best first: only what was had."""
         history = self.history
         place = pd.Series(np.arange(len(customers)), index=history.customers.get_indexer(customers))
         offers = self.pairs[self.pairs["customer"].isin(place.index[place.index >= 0])]
@@ -58,7 +56,12 @@ class BuyAgain:
         row, item, score = row[order], offers["item"].to_numpy()[order], score[order]
         rank = np.arange(len(row)) - np.searchsorted(row, row, side="left") + 1
         kept = rank <= n
-        return base.table(
-            self, history, customers, row[kept], item[kept], rank[kept], score[kept],
-            known_items=base.flags(self.pairs["item"].to_numpy(), len(history.items)),
-            known_customers=base.flags(self.pairs["customer"].to_numpy(), len(history.customers)))
+        return base.table(self, customers, row[kept], item[kept], rank[kept], score[kept])
+
+    def knows_customer(self) -> np.ndarray:
+        """Customers with a pair."""
+        return base.flags(self.pairs["customer"].to_numpy(), len(self.history.customers))
+
+    def knows_item(self) -> np.ndarray:
+        """Items of any pair."""
+        return base.flags(self.pairs["item"].to_numpy(), len(self.history.items))

@@ -13,7 +13,7 @@ BLOCK_STEPS = 1_000_000
 MAX_HISTORY = 500
 
 
-class ItemNeighbours:
+class ItemNeighbours(base.Source):
     """Item-item cosine of who liked what, `k` nearest neighbours an item; the score sums over the items liked.
 
     Args:
@@ -23,7 +23,6 @@ class ItemNeighbours:
     """
 
     name = "item_neighbours"
-    is_personal = True
 
     def __init__(self, *, k: int = 200, max_items: int = 10_000, min_customers: int = 1) -> None:
         self.k, self.max_items, self.min_customers = k, max_items, min_customers
@@ -36,17 +35,12 @@ class ItemNeighbours:
         self.similarity = cosine_neighbours(_recent(history)[:, self.items], self.k)
         return self
 
-    def generate(self, customers: pd.Index, *, n: int, eligible: pd.Index | None = None,
-                 mask_had: bool = True) -> pd.DataFrame:
-        """Offer the nearest items to what the customer liked; strangers get none."""
-        return base.offer(
-            self, self.history, customers, self.items,
-            lambda codes, _: (base.rows_of(self.liked, codes) @ self.similarity).toarray(), n=n, eligible=eligible,
-            mask_had=mask_had, known_items=base.flags(self.items, len(self.history.items)),
-            known_customers=np.diff(self.liked.indptr) > 0)
+    def scores(self, codes: np.ndarray, ids: pd.Index) -> np.ndarray:
+        """Similarities summed over what the customer liked; of strangers, nothing above 0."""
+        return (base.rows_of(self.liked, codes) @ self.similarity).toarray()
 
 
-class Ease:
+class Ease(base.Source):
     """EASE (Steck 2019): the closed-form linear item-item model, on the most liked items.
 
     B = I - P / diag(P) with P = (X'X + penalty I)^-1; the score of an item is the customer's row of X times B.
@@ -57,7 +51,6 @@ class Ease:
     """
 
     name = "ease"
-    is_personal = True
 
     def __init__(self, *, penalty: float = 300.0, max_items: int = 2_000) -> None:
         self.penalty, self.max_items = penalty, max_items
@@ -74,13 +67,9 @@ class Ease:
         n_liked = len(history.head(len(history.items)))
         self.sample = "everything" if len(self.items) == n_liked else f"{len(self.items):,} of {n_liked:,} items"
 
-    def generate(self, customers: pd.Index, *, n: int, eligible: pd.Index | None = None,
-                 mask_had: bool = True) -> pd.DataFrame:
-        """Offer the items with the highest scores; strangers get none."""
-        return base.offer(
-            self, self.history, customers, self.items, lambda codes, _: base.rows_of(self.liked, codes) @ self.weights, n=n,
-            eligible=eligible, mask_had=mask_had, known_items=base.flags(self.items, len(self.history.items)),
-            known_customers=np.diff(self.liked.indptr) > 0)
+    def scores(self, codes: np.ndarray, ids: pd.Index) -> np.ndarray:
+        """The customer's row times the weights; of strangers, nothing above 0."""
+        return base.rows_of(self.liked, codes) @ self.weights
 
 
 class RecentEase(Ease):

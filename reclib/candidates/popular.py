@@ -9,7 +9,7 @@ from reclib.candidates import base
 from reclib.candidates.history import History
 
 
-class PopularLately:
+class PopularLately(base.Source):
     """What most customers chose in the last so many days (all days where None); the end of every fallback chain.
 
     The name tells windows other than four weeks apart: `popular_ever`, `popular_7_days`.
@@ -17,6 +17,7 @@ class PopularLately:
 
     name = "popular_lately"
     is_personal = False
+    least = None
 
     def __init__(self, *, days: float | None = 28.0, max_items: int = 2_000) -> None:
         self.days, self.max_items = days, max_items
@@ -34,11 +35,10 @@ class PopularLately:
         self.share = (share + 1e-3 * ever / max(len(history.customers), 1))[self.items]
         return self
 
-    def generate(self, customers: pd.Index, *, n: int, eligible: pd.Index | None = None,
-                 mask_had: bool = True) -> pd.DataFrame:
-        """Offer everyone the same list, apart from what they had before."""
-        return base.offer(
-            self, self.history, customers, self.items, lambda codes, _: np.tile(self.share, (len(codes), 1)), n=n,
-            eligible=eligible, mask_had=mask_had, above=None,
-            known_items=base.flags(self.items, len(self.history.items)),
-            known_customers=np.ones(len(self.history.customers), bool))
+    def scores(self, codes: np.ndarray, ids: pd.Index) -> np.ndarray:
+        """The same for everyone."""
+        return np.tile(self.share, (len(codes), 1))
+
+    def knows_customer(self) -> np.ndarray:
+        """All that the history names."""
+        return np.ones(len(self.history.customers), bool)

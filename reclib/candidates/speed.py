@@ -168,7 +168,7 @@ def top_n_race(history: History, *, n_customers: int, n: int) -> dict[str, float
         `n_customers` of the loop, `n_all` of the product.
     """
     source, found = SurpriseFactors().fit(history), {}
-    codes, items = source.customer_codes[:n_customers], source.item_codes.tolist()
+    codes, items = source.customer_codes[:n_customers], source.items.tolist()
     everybody = history.customers[source.customer_codes]
     loop = cpu_seconds(lambda: found.update(_looped(source, codes.tolist(), items, n)))
     product = min(cpu_seconds(lambda: source.generate(everybody, n=n)) for _ in range(3))
