@@ -170,7 +170,7 @@ def test_the_vectorised_estimates_are_those_of_predict(history):
         codes = np.array([0, 7, 33, -1])
         found = fitted.scores(codes)
         asked = [[fitted.algo.predict(int(code) if code >= 0 else "stranger", int(item), clip=False).est
-                  for item in fitted.item_codes] for code in codes]
+                  for item in fitted.items] for code in codes]
         assert np.abs(found - np.array(asked)).max() < 1e-9
 
 
@@ -415,8 +415,9 @@ def test_buy_again_beats_everything_plain_on_real_baskets():
     offers = habits.BuyAgain(half_life_days=90).fit(history).generate(history.customers, n=10).rename(columns={"source_rank": "rank"})
     later = lines[lines["day"].between(336, 363) & lines["customer_id"].isin(events["customer_id"].unique())]
     values = metrics.ndcg_at_k(offers, later[["customer_id", "item_id"]].drop_duplicates(), k=10)
-    popular_ones = popular.PopularLately(days=28).fit(history).generate(history.customers, n=10, mask_had=False)
-    plain = metrics.ndcg_at_k(popular_ones.rename(columns={"source_rank": "rank"}), later, k=10).mean()
+    best = pd.Series(history.popularity(28), index=history.items).nlargest(10).index
+    popular_ones = pd.DataFrame({"customer_id": history.customers}).merge(pd.DataFrame({"item_id": best, "rank": range(1, 11)}), how="cross")
+    plain = metrics.ndcg_at_k(popular_ones, later, k=10).mean()
     assert values.mean() == pytest.approx(0.408, abs=0.004) and values.mean() > 2 * plain
 
 
@@ -487,7 +488,30 @@ def test_splits_that_cannot_be_compared_are_said_to_be(rows):
     split = evaluate.split(events, as_of=AS_OF)
     before = generate.generate(split.learn, None, evaluate.served(events, None), as_of=split.cut)
     both = page.split_contest(events, None, before=before, by_time=split, as_of=AS_OF, k=5, rng=np.random.default_rng(1))
-    assert "cannot be compared" in page.split_sentence(both, k=5)
+    assert "cannot be compared" in page.split_sentence(both, k=5, rng=np.random.default_rng(1))
+
+
+def contest(time: dict[str, float], random: dict[str, float], noise: float = 0.0) -> dict[str, pd.DataFrame]:
+    """Forty customers of each split, spread a little about each mean; `noise` moves half of them up and half down for EASE at random."""
+    spread = np.linspace(-0.02, 0.02, 40)
+    found = {name: pd.DataFrame({source: mean + spread for source, mean in means.items()}) for name, means in (("time", time), ("random", random))}
+    return found | {"random": found["random"].assign(ease=found["random"]["ease"] + np.tile([-noise, noise], 20))}
+
+
+@pytest.mark.parametrize(("random", "noise", "said"), [
+    ({"ease": 0.4, "popular_lately": 0.3}, 0.0,
+     "over popular_lately: a random split lets a source learn from the future and would have crowned another winner."),
+    ({"ease": 0.31, "popular_lately": 0.3}, 0.5, "puts another source first, though not both leads are beyond noise."),
+    ({"ease": 0.3, "popular_lately": 0.4}, 0.0, "here both splits crown the same source.")], ids=["two winners", "noise", "one winner"])
+def test_two_splits_crown_two_sources_only_beyond_noise(random, noise, said):
+    both = contest({"ease": 0.1, "popular_lately": 0.2}, random, noise)
+    assert page.split_sentence(both, k=10, rng=np.random.default_rng(1)).endswith(said)
+
+
+def test_the_split_table_puts_both_side_by_side():
+    table = page.split_table(contest({"ease": 0.1, "popular_lately": 0.2}, {"ease": 0.4, "popular_lately": 0.3}), rng=np.random.default_rng(1))
+    assert table[["source", "by_time", "at_random"]].round(6).values.tolist() == [["ease", 0.1, 0.4], ["popular_lately", 0.2, 0.3]]
+    assert (table["time_low"] < table["by_time"]).all() and (table["at_random"] < table["random_high"]).all()
 
 
 def test_a_head_of_the_catalogue_is_said_to_be_one(history):

@@ -45,6 +45,16 @@ def test_pooled_intervals_draw_customers_and_lead_is_over_the_best_source():
     assert "boosted and ease cannot be told apart" in origins.sentence(origins.pooled(found))
 
 
+def test_the_ranker_first_at_some_cuts_is_told_of_at_others():
+    columns = ["stage", "value", "low", "high", "n_lists", "n_customers", "ahead", "ahead_low", "ahead_high"]
+    rows = [("additive", 0.3, 0.2, 0.4, 6, 3, 0.1, 0.05, 0.15), ("ease", 0.2, 0.1, 0.3, 6, 3, 0.0, 0.0, 0.0),
+            ("boosted", 0.1, 0.0, 0.2, 6, 3, -0.1, -0.2, 0.02)]
+    chosen = pd.DataFrame([rows[2], rows[1], rows[0]], columns=columns)
+    said = origins.elsewhere_sentence(chosen, pd.DataFrame(rows, columns=columns))
+    assert said.startswith("boosted, the ranker to choose by the cuts above, reaches NDCG@10 0.100 [0.000, 0.200]")
+    assert said.endswith("boosted and ease cannot be told apart: difference in NDCG@10 -0.1000 [-0.2000, +0.0200] spans zero.")
+
+
 def test_rounds_are_described_labelled_and_judged():
     events = make_ratings()
     items = pd.DataFrame({"item_id": np.arange(1, 26)})
@@ -56,8 +66,9 @@ def test_rounds_are_described_labelled_and_judged():
         is_known_customer=True, is_known_item=True) for pairs in every]
     frames = [origins.describe(*both) for both in zip(rounds, [items] * 3, candidates)]
     assert sum(frame["label"].sum() for frame in frames) > 100
-    found = origins.judge(rounds, candidates, frames, at=2, n_windows=2)
-    assert set(found["stage"]) == {"all", "merged", "additive", "boosted"}
+    lists = [{"all": pairs.rename(columns={"source_rank": "rank"})} for pairs in candidates]
+    found = origins.judge(rounds, lists, frames, n_windows=2)
+    assert set(found["stage"]) == {"all", "additive", "boosted"} and set(found["origin"]) == {2}
     assert found["value"].between(0, 1).all() and found["customer_id"].isin(rounds[2].warm).all()
 
 
@@ -68,5 +79,5 @@ def test_origins_outside_the_history_are_refused(first, step):
 
 
 def test_too_few_windows_to_learn_from_are_refused():
-    with pytest.raises(ValueError, match="at == 1, must be at least n_windows == 3"):
-        origins.judge([], [], [], at=1)
+    with pytest.raises(ValueError, match="0 rounds, must be more than n_windows == 3"):
+        origins.judge([], [], [])

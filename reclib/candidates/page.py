@@ -147,44 +147,52 @@ def cold_sentence(table: pd.DataFrame) -> str:
 
 
 def split_contest(events: pd.DataFrame, items: pd.DataFrame | None, *, before: Generated, by_time: Split, as_of: pd.Timestamp,
-                  k: int, rng: np.random.Generator) -> pd.DataFrame:
+                  k: int, rng: np.random.Generator) -> dict[str, pd.DataFrame]:
     """Judge popular lately, EASE and item neighbours on what is new, by a split in time and by a random one.
 
     Args:
         before: what the sources offered before the cut of `by_time`; they learn again for the random split.
 
     Returns:
-        `source`, `by_time`, `time_low`, `time_high`, `at_random`, `random_low`, `random_high`: NDCG at `k`.
+        NDCG at `k` by split (`time`, `random`): one row a customer, one column a source; none where nothing new was held out.
     """
     split = random_split(events, as_of=as_of, rng=rng)
     history = learn(split.learn, items, None, as_of=split.cut)
     eligible = eligible_items(history, items)
     sources = [source for source in default_sources(history) if source.name in CONTEST]
     at_random = pd.concat([source.fit(history).generate(history.customers, n=k, eligible=eligible) for source in sources])
-    rows = []
+    found = {}
     for name, offers, truth in (("time", before.offers, by_time.truth), ("random", at_random, split.truth)):
         listed = offers[offers["source"].isin(CONTEST)].rename(columns={"source": "stage", "source_rank": "rank"})
-        found = metrics.mean_intervals(per_customer(listed, truth[truth["is_new"]], k=k, n_candidates=k), rng=rng)
-        rows += [{"source": stage, "split": name} | row for (stage, metric, _), row in found.to_dict("index").items() if metric == metrics.NDCG]
-    found = pd.DataFrame(rows, columns=["source", "split", "value", "low", "high"]).set_index(["source", "split"])
-    columns = {"by_time": ("value", "time"), "time_low": ("low", "time"), "time_high": ("high", "time"),
-               "at_random": ("value", "random"), "random_low": ("low", "random"), "random_high": ("high", "random")}
-    names = pd.Index(found.index.unique("source").sort_values(), name="source")
-    return pd.DataFrame({name: found[value].xs(split, level="split").reindex(names) if split in found.index.unique("split") else np.nan
-                         for name, (value, split) in columns.items()}, index=names).reset_index()
+        values = per_customer(listed, truth[truth["is_new"]], k=k, n_candidates=k)
+        own = values.loc[:, values.columns.get_level_values("metric") == metrics.NDCG]
+        found[name] = own.droplevel(["metric", "k"], axis=1).sort_index(axis=1)
+    return found
 
 
-def split_sentence(table: pd.DataFrame, *, k: int) -> str:
-    """Say whether the two splits crown the same winner."""
-    if table[["by_time", "at_random"]].isna().all().any():
+def split_table(contest: dict[str, pd.DataFrame], *, rng: np.random.Generator) -> pd.DataFrame:
+    """Means of a `split_contest` with intervals: `source`, `by_time`, `time_low`, `time_high`, `at_random`, `random_low`, `random_high`."""
+    parts = [metrics.mean_intervals(contest[name], rng=rng)[["value", "low", "high"]].set_axis([title, f"{name}_low", f"{name}_high"], axis=1)
+             for name, title in (("time", "by_time"), ("random", "at_random"))]
+    return parts[0].join(parts[1], how="outer").rename_axis("source").reset_index()
+
+
+def split_sentence(contest: dict[str, pd.DataFrame], *, k: int, rng: np.random.Generator) -> str:
+    """Say whether the two splits of a `split_contest` crown the same winner, and whether beyond noise."""
+    time, random = (values.mean().dropna() for values in contest.values())
+    if time.empty or random.empty:
         return "One of the two splits holds nothing that is new to a customer, so they cannot be compared."
-    ordered = table.set_index("source")
-    time, random = ordered["by_time"].idxmax(), ordered["at_random"].idxmax()
-    text = f"By time, {time} is first (NDCG@{k} {number(ordered.loc[time, 'by_time'])})"
-    if time == random:
-        return text + f", and at random too ({number(ordered.loc[time, 'at_random'])}): here both splits crown the same source."
-    return (text + f"; at random, {random} ({number(ordered.loc[random, 'at_random'])}, by time {number(ordered.loc[random, 'by_time'])}): "
-            "a random split lets a source learn from the future and would have crowned another winner.")
+    one, other = time.round(9).idxmax(), random.round(9).idxmax()
+    text = f"By time, {one} is first (NDCG@{k} {number(time[one])})"
+    if one == other:
+        return text + f", and at random too ({number(random[one])}): here both splits crown the same source."
+    leads = [metrics.difference_interval(contest[name][first], contest[name][second], rng=rng)
+             for name, first, second in (("time", one, other), ("random", other, one))]
+    told = [f"a lead of {lead['value']:.3f} {interval(lead['low'], lead['high'])}" for lead in leads]
+    verdict = ("would have crowned another winner" if min(lead["low"] for lead in leads) > 0
+               else "puts another source first, though not both leads are beyond noise")
+    return (f"{text}, {told[0]} over {other}; at random, {other} ({number(random[other])}), {told[1]} over {one}: a random split lets a "
+            f"source learn from the future and {verdict}.")
 
 
 def rating_prediction(history: History, split: Split, measured: pd.DataFrame, *, k: int, eligible: pd.Index,

@@ -1,4 +1,4 @@
-"""Offline figures side by side: two splits, customers with and without a history, the chain with and without a source."""
+"""Offline figures side by side: customers with and without a history, the chain with and without a source."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pandas as pd
 
 from reclib import metrics
 from reclib.ranking import evaluate
-from reclib.ranking.evaluate import ALL, COLD, KEYS, NEW
+from reclib.ranking.evaluate import ALL, COLD, KEYS
 from reclib.ranking.labels import Plan, responses
 from reclib.ranking.training import known_at
 from reclib.report import percent
@@ -16,64 +16,10 @@ HABIT = "buy_again"
 WITHOUT = "without "
 
 
-def split_pairs(events: pd.DataFrame, response: np.ndarray, *, share: float, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Hold out a random share of the pairs that responded, whatever their time.
-
-    Returns:
-        events without any row of the held-out pairs, and the pairs.
-    """
-    pairs = events.loc[response, ["customer_id", "item_id"]].drop_duplicates().sort_values(
-        ["customer_id", "item_id"], ignore_index=True)
-    held = pairs[np.random.default_rng(seed).random(len(pairs)) < share]
-    marked = pd.MultiIndex.from_frame(events[["customer_id", "item_id"]]).isin(pd.MultiIndex.from_frame(held))
-    return events[~marked], held.reset_index(drop=True)
-
-
-def split_table(time: pd.DataFrame, random: pd.DataFrame, *, k: int, seed: int = 7) -> pd.DataFrame:
-    """NDCG of the sources on what is new to the customer, under a time split and under a random split, side by side.
-
-    Args:
-        time, random: `scores` under each split; only stages of both are kept, and of `time` the task `new` where it is there.
-
-    Returns:
-        stage, time, time_low, time_high, random, random_low, random_high; best by time first.
-    """
-    tables = [evaluate.summary(_of_both(*pair), k=k, seed=seed) for pair in ((time, random), (random, time))]
-    parts = [_ndcg(table, ALL, name) for table, name in zip(tables, ("time", "random"))]
-    both = parts[0].join(parts[1], how="inner").reset_index()
-    return both.sort_values(["time", "stage"], ascending=[False, True], ignore_index=True)
-
-
 def _ndcg(measured: pd.DataFrame, task: str, name: str) -> pd.DataFrame:
     """NDCG of a task by stage, its columns called `name`, `name_low` and `name_high`."""
     rows = measured[(measured["metric"] == f"{metrics.NDCG}_{task}").to_numpy()].set_index("stage")
     return rows[["value", "low", "high"]].set_axis([name, f"{name}_low", f"{name}_high"], axis=1)
-
-
-def _of_both(found: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
-    """Scores on what is new, of the stages that both splits judge, as the one task."""
-    task, is_source = NEW if (found["task"] == NEW).any() else ALL, ~found["stage"].isin(evaluate.NOT_SOURCES)
-    return found[((found["task"] == task) & is_source & found["stage"].isin(other["stage"])).to_numpy()].assign(task=ALL)
-
-
-def split_sentence(time: pd.DataFrame, random: pd.DataFrame, *, k: int, seed: int = 7) -> str:
-    """Say whether the two splits put the same source first, whether beyond noise, and which of them to believe.
-
-    Args:
-        time, random: `scores` under each split, as in `split_table`.
-    """
-    splits = {"By time": _of_both(time, random), "At random": _of_both(random, time)}
-    firsts = {name: evaluate.by_customer(found).mean().round(9).idxmax() for name, found in splits.items() if len(found)}
-    if len(firsts) < 2 or splits["By time"]["stage"].nunique() < 2:
-        return "Fewer than two sources can be compared on both splits."
-    one, other = firsts["By time"], firsts["At random"]
-    why = "a random split lets a source learn from what came after, which nobody knows tonight; the time split is the one to choose by"
-    if one == other:
-        return f"Both splits put {one} first; they need not, for {why}."
-    said = [f"{name}: " + evaluate.comparison_sentence(*pair, evaluate.difference(splits[name], *pair, seed=seed), metric=f"NDCG@{k}")
-            for name, pair in (("By time", (one, other)), ("At random", (other, one)))]
-    verdict = "crown different winners" if all("cannot be" not in each for each in said) else "put different sources first, not both beyond noise"
-    return f"The splits {verdict}. {' '.join(said)} The difference matters: {why}."
 
 
 def strangers(events: pd.DataFrame, customers: pd.DataFrame | None, plan: Plan) -> pd.DataFrame:

@@ -15,36 +15,22 @@ N_DRAWS = 400
 NOT_SOURCES = ("merged", "ranked", "final")
 ALL, AGAIN, NEW, COLD = "all", "again", "new", "cold"
 ABOUT = {ALL: "All responses", AGAIN: "Bought again", NEW: "New to the customer", COLD: "Without a history"}
-RRF = 60.0
 STAGE_COLUMNS = ["stage", "metric", "k", "value", "low", "high", "n_customers"]
 KEYS = ["customer_id", "item_id"]
 MEASURES = {metrics.NDCG: metrics.ndcg_at_k, "recall": metrics.recall_at_k}
 REACH = {"coverage": metrics.coverage_at_k, "exposure_gini": metrics.exposure_gini_at_k}
 
 
-def lists(candidates: pd.DataFrame, offers: pd.DataFrame | None = None, *,
-          merged: pd.DataFrame | None = None) -> dict[str, pd.DataFrame]:
-    """Split candidates into one ranked list a source, and `merged`.
+def lists(offers: pd.DataFrame, *, merged: pd.DataFrame | None = None) -> dict[str, pd.DataFrame]:
+    """Split offers into one ranked list a source, and add the merged list where it is given.
 
     Args:
-        candidates: what was kept.
-        offers: all rows of all sources, before the merge; with them the lists of the sources are whole.
-        merged: customer_id, item_id, rank as merged; by reciprocal ranks (1 / (60 + rank) summed) where not given.
+        offers: rows of all sources; those before the merge, where their lists are to be whole.
+        merged: customer_id, item_id, rank as merged.
     """
-    rows = candidates if offers is None else offers
     found = {str(name): table[[*KEYS, "source_rank"]].rename(columns={"source_rank": "rank"})
-             for name, table in rows.groupby("source", sort=True, observed=True)}
-    if merged is not None:
-        return found | {"merged": merged[[*KEYS, "rank"]]}
-    votes = candidates.assign(votes=np.rint(1e9 / (RRF + candidates["source_rank"])).astype(np.int64))
-    merged = votes.groupby(KEYS, as_index=False, sort=True)["votes"].sum()
-    return found | {"merged": renumber(merged.assign(order=-merged["votes"]), by="order")}
-
-
-def renumber(pairs: pd.DataFrame, *, by: str = "rank") -> pd.DataFrame:
-    """Number each customer's items from 1 by a column, ties by `item_id`."""
-    ordered = pairs.sort_values(["customer_id", by, "item_id"], ignore_index=True)
-    return ordered[KEYS].assign(rank=ordered.groupby("customer_id").cumcount() + 1)
+             for name, table in offers.groupby("source", sort=True, observed=True)}
+    return found if merged is None else found | {"merged": merged[[*KEYS, "rank"]]}
 
 
 def by_policy(ranked: pd.DataFrame, pairs: pd.DataFrame) -> dict[str, pd.DataFrame]:

@@ -19,7 +19,6 @@ HALF_LIVES = (7, 30, 90, 180)
 DEMAND_HALF_LIVES = (7, 30, 90)
 RARE = 1e-5
 KEYS = ["customer_id", "item_id"]
-FLAGS = ["is_new", "is_known_customer", "is_known_item"]
 GROUPS = ("pair", "taste", "source", "item", "price", "customer")
 NOT_A_SOURCE = "offered"
 MAX_ATTRIBUTES = 4

@@ -78,25 +78,30 @@ def describe(one: Round, items: pd.DataFrame, candidates: pd.DataFrame) -> pd.Da
     return with_label(frame, one.relevant.assign(label=1))
 
 
-def judge(rounds: list[Round], candidates: list[pd.DataFrame], frames: list[pd.DataFrame], *, at: int,
-          n_windows: int = 3, k: int = 10, seed: int = 7) -> pd.DataFrame:
-    """NDCG of every source, of `merged` and of both rankers on one round, learnt from the `n_windows` before it.
+def judge(rounds: list[Round], lists: list[dict[str, pd.DataFrame]], frames: list[pd.DataFrame], *, n_windows: int = 3,
+          k: int = 10, seed: int = 7) -> pd.DataFrame:
+    """NDCG of the lists and of both rankers on every round that has `n_windows` before it to learn from.
 
     Args:
-        at: place of the judged round.
+        lists: by round, stage -> customer_id, item_id, rank: every source, and the merge.
+        frames: by round, `describe`.
 
     Returns:
-        stage, origin (`at`), customer_id, value; warm customers with something to be found, no list counts as 0.
+        stage, origin (place of the round), customer_id, value; warm customers with something to be found, no list counts as 0.
+
+    Raises:
+        ValueError: there are no more than `n_windows` rounds.
     """
-    if at < n_windows:
-        raise ValueError(f"at == {at}, must be at least n_windows == {n_windows}.")
-    one = rounds[at]
-    wanted = one.relevant[one.relevant["customer_id"].isin(one.warm)]
-    lists = evaluate.lists(candidates[at]) | {
-        ranker: _ordered(frames[at - n_windows:at], frames[at], ranker, seed) for ranker in models.RANKERS}
-    values = {stage: metrics.ndcg_at_k(table, wanted, k=k) for stage, table in lists.items()}
-    return pd.concat([found.rename("value").reset_index().assign(stage=stage, origin=at) for stage, found in values.items()],
-                     ignore_index=True)
+    if len(rounds) <= n_windows:
+        raise ValueError(f"{len(rounds)} rounds, must be more than n_windows == {n_windows}.")
+    found = []
+    for at in range(n_windows, len(rounds)):
+        one, windows = rounds[at], frames[at - n_windows:at]
+        wanted = one.relevant[one.relevant["customer_id"].isin(one.warm)]
+        ranked = {ranker: _ordered(windows, frames[at], ranker, seed) for ranker in models.RANKERS}
+        values = {stage: metrics.ndcg_at_k(table, wanted, k=k) for stage, table in (lists[at] | ranked).items()}
+        found += [each.rename("value").reset_index().assign(stage=stage, origin=at) for stage, each in values.items()]
+    return pd.concat(found, ignore_index=True)
 
 
 def _ordered(windows: list[pd.DataFrame], frame: pd.DataFrame, ranker: str, seed: int) -> pd.DataFrame:
@@ -132,10 +137,24 @@ def sentence(table: pd.DataFrame, *, k: int = 10) -> str:
     """Say what each ranker reaches, and whether it beats the best single source outside noise."""
     sources = table[~table["stage"].isin([*models.RANKERS, *evaluate.NOT_SOURCES])]
     best = sources.iloc[0]
-    said = [f"Best source: {best['stage']}, NDCG@{k} {best['value']:.3f} over {best['n_lists']:,} lists of "
-            f"{best['n_customers']:,} customers."]
+    said = [(f"Best source: {best['stage']}, NDCG@{k} {best['value']:.3f} over {best['n_lists']:,} lists of "
+             f"{best['n_customers']:,} customers.")]
     for row in table[table["stage"].isin(models.RANKERS)].itertuples():
         gap = evaluate.comparison_sentence(row.stage, str(best["stage"]), (row.ahead, row.ahead_low, row.ahead_high),
                                            metric=f"NDCG@{k}")
         said.append(f"{row.stage} reaches {row.value:.3f}; {gap}")
     return " ".join(said)
+
+
+def elsewhere_sentence(chosen: pd.DataFrame, fresh: pd.DataFrame, *, k: int = 10) -> str:
+    """Say how the ranker that was first at some cuts does at others, which nothing was chosen on.
+
+    Args:
+        chosen, fresh: `pooled` at the cuts of either kind; the rival is the best source of the fresh ones.
+    """
+    ranker = chosen.loc[chosen["stage"].isin(models.RANKERS), "stage"].iloc[0]
+    best = fresh[~fresh["stage"].isin([*models.RANKERS, *evaluate.NOT_SOURCES])].iloc[0]
+    row = fresh.set_index("stage").loc[ranker]
+    gap = evaluate.comparison_sentence(ranker, best["stage"], tuple(row[["ahead", "ahead_low", "ahead_high"]]), metric=f"NDCG@{k}")
+    return (f"{ranker}, the ranker to choose by the cuts above, reaches NDCG@{k} {row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}] at "
+            f"cuts that nothing was chosen on, over {row['n_lists']:,} lists of {row['n_customers']:,} customers; {gap}")
