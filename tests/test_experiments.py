@@ -178,7 +178,7 @@ def test_better_and_within_margins_ships_in_words_and_money(units):
     found = judge(units)
     assert found["verdict"] == "SHIP" and found["low"] > 0
     assert found["money"]["amount"] == pytest.approx(found["effect"] * 4000, abs=0.01)
-    words = verdict.money_sentence(found["money"], currency="EUR", metric="revenue")
+    words = verdict.money_sentence(found)
     assert words.startswith("We would expect") and "2,000 customers who got it" in words
 
 
@@ -191,6 +191,35 @@ def test_more_clicks_but_more_returns_and_opt_outs_is_rolled_back(units):
                                   "opted_out": PLAN["metrics"]["opted_out"]})
     assert found["verdict"] == "ROLLBACK"
     assert any("opted_out is worse" in reason for reason in found["reasons"])
+
+
+def test_what_carries_the_verdict_is_told_first(units):
+    """Revenue is better, but clicks are worse: the verdict, its effect and its first reason are of clicks."""
+    clicks = np.random.default_rng(4).poisson(np.where(units["arm"] == "new", 2.0, 3.0))
+    found = judge(units.assign(clicks=clicks), metrics={"revenue": {"role": "success"}, "clicks": {"role": "success"}})
+    assert (found["verdict"], found["metric"], found["money"]["metric"]) == ("ROLLBACK", "clicks", "revenue")
+    assert found["reasons"][0].startswith("clicks is worse") and found["high"] < 0
+
+
+def test_every_arm_that_is_worse_is_taken_back(units):
+    three = units.assign(arm=np.array(["old", "new", "newer"])[np.arange(len(units)) % 3])
+    worse = three.assign(revenue=three["revenue"] - 5.0 * (three["arm"] != "old"))
+    found = judge(worse, expected_shares={"old": 0.333, "new": 0.333, "newer": 0.333})
+    assert found["next_action"].startswith("Take new and newer back")
+
+
+def test_nothing_is_told_of_an_experiment_that_must_not_be_read(units):
+    lost = units[(units["arm"] == "old") | (units["customer_id"] % 3 > 0)]
+    reading = page.read(lost, {"name": "shop", "currency": "EUR", "experiment": PLAN | {"segments": ["region"], "covariates": ["pre_revenue"]}})
+    assert reading.verdict["verdict"] == "INVALID" and reading.segments.empty and page.forest(reading).empty
+    told = {make(reading) for make in (page.forest_sentence, page.adjustment_sentence, page.power_sentence, page.segments_sentence)}
+    assert told == {"Not told: the experiment must not be read."}
+
+
+def test_a_refused_metric_is_refused_in_segments_too(units):
+    reading = page.read(units.assign(revenue=units["revenue"].mask(units["customer_id"] == 7, np.inf)),
+                        {"name": "shop", "currency": "EUR", "experiment": PLAN | {"segments": ["region"]}})
+    assert reading.segments.empty and page.money_sentence(reading) == "No amount is named: revenue could not be read."
 
 
 def test_a_guardrail_that_is_not_shown_safe_holds(units):
@@ -229,7 +258,7 @@ def test_several_arms_are_corrected_together(units):
 def test_a_source_without_currency_names_no_amount(units):
     found = judge(units, currency=None)
     assert found["money"] is None
-    assert "does not say in which currency" in verdict.money_sentence(None, currency=None, metric="revenue")
+    assert "does not say in which currency" in verdict.money_sentence(found)
 
 
 def test_a_plan_without_success_metric_holds(units):
@@ -405,7 +434,8 @@ def test_an_adjustment_that_leaves_only_the_tail_is_judged_as_well():
 
 def test_no_money_is_named_from_what_must_not_be_trusted(units):
     found = judge(units.assign(revenue=np.random.default_rng(1).pareto(1.2, len(units)) * 1e3), metrics={"revenue": {"role": "success"}})
-    assert found["money"] is None and "must not be trusted" in found["reasons"][0] and "winsorise" in found["next_action"]
+    assert found["money"] is None and found["why_no_money"] == "revenue must not be trusted"
+    assert "must not be trusted" in found["reasons"][0] and "winsorise" in found["next_action"]
 
 
 def test_lifts_of_huge_values_keep_their_digits(units):

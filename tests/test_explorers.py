@@ -200,7 +200,7 @@ def test_more_weeks_find_smaller_effects_and_one_arm_alone_larger_ones(reading):
 def test_without_an_experiment_the_planner_says_so(shown):
     planner = Planner(page.read(None, {"name": "shop"}))
     explorers.show(planner.draw, **planner.controls)
-    assert [each["text/markdown"] for each in shown] == ["Nothing to draw.", "shop has no experiment, so no effect can be read."]
+    assert [each["text/markdown"] for each in shown] == ["shop has no experiment, so no effect can be read."]
 
 
 def test_the_whole_policy_is_valued_as_the_page_values_it(log, what_if):

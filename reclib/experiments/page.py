@@ -32,6 +32,7 @@ class Reading:
         verdict: the record of the verdict, empty without a plan or units.
         currency: currency of the source, empty without.
         why: why nothing could be read, empty where something was.
+        refusal: why no effect may be told: as `why`, or since the verdict is INVALID.
     """
 
     plan: plans.Plan | None
@@ -41,6 +42,11 @@ class Reading:
     verdict: dict = field(default_factory=dict)
     currency: str = ""
     why: str = ""
+
+    @property
+    def refusal(self) -> str:
+        is_invalid = self.verdict.get("verdict") == verdicts.INVALID
+        return self.why or ("Not told: the experiment must not be read." if is_invalid else "")
 
 
 def read(units: pd.DataFrame | None, source: dict, *, rule_prices: pd.DataFrame | None = None,
@@ -68,8 +74,10 @@ def read(units: pd.DataFrame | None, source: dict, *, rule_prices: pd.DataFrame 
         trust.check_units(own, plan, stats=stats),
         trust.check_interference(rule_prices, is_split=source.get("is_split", (rules or {}).get("is_split"))),
     ], ignore_index=True)
-    split = segments.by_segment(own, plan) if plan.is_randomised else pd.DataFrame(columns=segments.COLUMNS)
     found = verdicts.verdict(table, checks, plan, currency=currency)
+    is_read = plan.is_randomised and found["verdict"] != verdicts.INVALID
+    known = table.loc[(table["role"] == "success") & table["is_primary"] & (table["finding"] != "refused"), "metric"]
+    split = segments.by_segment(own, plan, metrics=known.tolist()) if is_read else pd.DataFrame(columns=segments.COLUMNS)
     return Reading(plan, table, checks, split, found, currency)
 
 
@@ -137,9 +145,9 @@ def forest(reading: Reading) -> pd.DataFrame:
     it was seen, so that the figure never denies the finding.
 
     Returns:
-        label, role, finding, lift, lift_low, lift_high, margin.
+        label, role, finding, lift, lift_low, lift_high, margin; nothing where the experiment must not be read.
     """
-    own = reading.readout[reading.readout["is_primary"]]
+    own = reading.readout[reading.readout["is_primary"] & (not reading.refusal)]
     base = own["mean_control"].abs().where(own["mean_control"] != 0)
     held = {lift: own[lift].where(~own["is_margin_absolute"].astype(bool), own[effect] / base)
             for lift, effect in (("lift_low", "effect_low"), ("lift_high", "effect_high"))} if len(own) else {}
@@ -158,7 +166,7 @@ def forest_sentence(reading: Reading) -> str:
     """Say in words what the forest plot shows."""
     table = forest(reading)
     if table.empty:
-        return "No relative effect could be drawn." if not reading.why else reading.why
+        return reading.refusal or "No relative effect could be drawn."
     parts = [f"{row.label} {row.lift:+.1f} % [{row.lift_low:+.1f}, {row.lift_high:+.1f}]" for row in table.itertuples()]
     return "Relative effects with their intervals: " + "; ".join(parts) + "."
 
@@ -173,8 +181,8 @@ def methods_table(reading: Reading) -> pd.DataFrame:
 
 def adjustment_sentence(reading: Reading) -> str:
     """Say what the covariates bought, and whether an adjustment turned a sign."""
-    if reading.why or not reading.plan.covariates:
-        return "No covariate was planned, so nothing was adjusted."
+    if reading.refusal or not reading.plan.covariates:
+        return reading.refusal or "No covariate was planned, so nothing was adjusted."
     own = reading.readout[reading.readout["method"].isin(["cuped", "unadjusted"])]
     wide = own.pivot_table(index=["metric", "arm"], columns="method", values="effect")
     if wide.empty or "cuped" not in wide:
@@ -212,8 +220,8 @@ def power_sentence(reading: Reading) -> str:
     """Say how small an effect the test could have found."""
     table = power_table(reading)
     table = table[table["metric"].isin([metric.name for metric in reading.plan.of_role("success")])] if len(table) else table
-    if table.empty:
-        return reading.why or "No success metric could be read, so nothing is known of its power."
+    if table.empty or reading.refusal:
+        return reading.refusal or "No success metric could be read, so nothing is known of its power."
     parts = [f"{row.metric} {report.percent(row.detectable)}" for row in table.drop_duplicates("metric").itertuples()]
     return (f"With four chances in five the test could have found relative effects of {', '.join(parts)}; "
             f"what is smaller than that, it was likely to miss.")
@@ -221,8 +229,8 @@ def power_sentence(reading: Reading) -> str:
 
 def segments_sentence(reading: Reading) -> str:
     """Say whether the effect differs between segments, after correction."""
-    if reading.why:
-        return reading.why
+    if reading.refusal:
+        return reading.refusal
     if not reading.plan.segments:
         return "The plan names no segment, so none is read: a segment picked afterwards would prove nothing."
     table = reading.segments
@@ -247,7 +255,7 @@ def over_time(answers: pd.DataFrame | None, units: pd.DataFrame | None, assignme
         reading: the experiment.
     """
     columns = ["arm", "period", "effect", "effect_low", "effect_high", "lift", "p_fading"]
-    if reading.why or answers is None or assignments is None or units is None or not reading.plan.is_randomised:
+    if reading.refusal or answers is None or assignments is None or units is None or not reading.plan.is_randomised:
         return pd.DataFrame(columns=columns)
     start = assignments["assigned_at"].min()
     after = answers[(answers["event_type"] == "purchase") & (answers["occurred_at"] > start)]
@@ -262,7 +270,7 @@ def over_time(answers: pd.DataFrame | None, units: pd.DataFrame | None, assignme
 def time_sentence(table: pd.DataFrame, currency: str) -> str:
     """Say whether the effect faded or grew over the weeks."""
     if table.empty:
-        return "Whether the effect is new and fades cannot be told: the customers come without days."
+        return "Whether the effect is new and fades cannot be told: the customers come without days, or must not be read."
     parts = []
     for arm, own in table.groupby("arm", sort=True):
         first, last = own.iloc[0], own.iloc[-1]
@@ -275,11 +283,7 @@ def time_sentence(table: pd.DataFrame, currency: str) -> str:
 
 def money_sentence(reading: Reading) -> str:
     """Say the money, or why none can be named."""
-    if reading.why:
-        return reading.why
-    if reading.verdict["verdict"] == verdicts.INVALID:
-        return "No amount is named: the experiment must not be read."
-    return verdicts.money_sentence(reading.verdict["money"], currency=reading.currency, metric=verdicts.money_metric(reading.plan))
+    return reading.why or verdicts.money_sentence(reading.verdict)
 
 
 def headline(reading: Reading) -> str:

@@ -17,6 +17,8 @@ from reclib.experiments.plan import Plan
 SHIP, HOLD, ROLLBACK, INVALID = "SHIP", "HOLD", "ROLLBACK", "INVALID"
 MONEY_NAMES = ("contribution", "profit", "net_revenue", "revenue", "spend", "sales")
 WIDEST = 10.0
+CARRIES = {SHIP: ("better",), ROLLBACK: ("worse", "worse, within margin"),
+           HOLD: ("not shown", "margin not shown", "no margin", "refused", "not to be trusted")}
 NEXT = {
     "units": "Repair the assignment: one row and one arm a customer, then read again.",
     "sample_ratio": "Find what loses customers of one arm, repair it and run the experiment anew; do not read this one.",
@@ -38,7 +40,7 @@ def verdict(readout: pd.DataFrame, checks: pd.DataFrame, plan: Plan, *, currency
 
     Returns:
         A record: verdict, arm, metric, reasons (sentences), checks (records), effect, low, high (of the metric that
-        carries the verdict, missing as None), money (a record, or None) and next_action.
+        carries the verdict, missing as None), money (a record, or None), why_no_money and next_action.
     """
     primary = readout[readout["is_primary"]]
     failed = checks[checks["status"] == "fail"]
@@ -49,16 +51,17 @@ def verdict(readout: pd.DataFrame, checks: pd.DataFrame, plan: Plan, *, currency
         word, arm, reasons = HOLD, plan.arms[0], ["The arms were not drawn by lot, so no difference between them is an effect of the change."]
     else:
         word, arm = _overall(by_arm, primary, plan)
-        reasons = _reasons(primary, plan, by_arm)
-    row = _deciding_row(primary, plan, arm)
+        reasons = _reasons(primary, plan, by_arm, arm)
+    row = _deciding_row(primary, plan, arm, carries=CARRIES.get(word, ()))
     is_read = word != INVALID and row is not None
+    why = "the experiment must not be read" if word == INVALID else why_no_money(primary, plan, arm, currency=currency)
     return {
         "verdict": word, "arm": arm, "metric": None if row is None else row["metric"], "reasons": reasons,
         "checks": checks[["check_id", "status", "observed", "allowed", "detail"]].to_dict("records"),
         "effect": _known(row, "effect") if is_read else None, "low": _known(row, "effect_low") if is_read else None,
         "high": _known(row, "effect_high") if is_read else None, "by_arm": by_arm,
-        "money": money(primary, plan, arm, currency=currency) if is_read else None,
-        "next_action": _next_action(word, arm, failed, primary, plan),
+        "money": None if why else money(primary, plan, arm, currency=currency), "why_no_money": why,
+        "next_action": _next_action(word, arm, failed, primary, plan, by_arm),
     }
 
 
@@ -93,25 +96,31 @@ def _gain(primary: pd.DataFrame, plan: Plan, arm: str) -> float:
     return float(row["effect"] if row["is_up"] else -row["effect"])
 
 
-def _deciding_row(primary: pd.DataFrame, plan: Plan, arm: str) -> pd.Series | None:
-    """The success metric of an arm that carries the decision: the one in money, else the first; none without."""
+def _deciding_row(primary: pd.DataFrame, plan: Plan, arm: str, *, carries: Sequence[str] = ()) -> pd.Series | None:
+    """The success metric of an arm that carries the decision: the one in money, else the first; none without.
+
+    Args:
+        carries: findings that carry the verdict; a metric with one of them goes before the others.
+    """
     own = primary[(primary["arm"] == arm) & (primary["role"] == "success")]
-    own = pd.concat([own[own["metric"] == money_metric(plan)], own])
-    return own.iloc[0] if len(own) else None
+    places = zip(~own["finding"].isin(carries), own["metric"] != money_metric(plan), range(len(own)))
+    return own.iloc[min(places)[-1]] if len(own) else None
 
 
 def _known(row: pd.Series | None, name: str) -> float | None:
     return None if row is None or pd.isna(row[name]) else float(row[name])
 
 
-def _reasons(primary: pd.DataFrame, plan: Plan, by_arm: dict[str, str]) -> list[str]:
+def _reasons(primary: pd.DataFrame, plan: Plan, by_arm: dict[str, str], arm: str) -> list[str]:
+    """A sentence on each success metric and guardrail: those that carry the verdict of the arm first, then the one in money."""
     if not plan.of_role("success"):
         return ["The plan names no success metric, so nothing could be shown."]
     prefix = len(plan.arms) > 1
-    first = primary["metric"] == money_metric(plan)
-    rows = pd.concat([primary[(primary["role"] == role) & is_first] for role in ("success", "guardrail") for is_first in (first, ~first)])
+    rows = primary[primary["role"].isin(["success", "guardrail"])]
+    order = rows.assign(is_other=(rows["arm"] != arm) | ~rows["finding"].isin(CARRIES[by_arm[arm]]),
+                        is_guardrail=rows["role"] == "guardrail", is_plain=rows["metric"] != money_metric(plan))
     found = []
-    for row in rows.itertuples():
+    for row in order.sort_values(["is_other", "is_guardrail", "is_plain"], kind="stable").itertuples():
         sentence = metric_sentence(row, plan.alpha)
         found.append(f"{row.arm}: {sentence}" if prefix else sentence)
     if prefix:
@@ -135,7 +144,7 @@ def metric_sentence(row: object, alpha: float) -> str:
         "within margin": "stays within its margin:", "worse, within margin": "is worse, though within its margin:",
         "margin not shown": "could be worse than its margin allows:", "no margin": "is not known to be worse, but has no margin:",
     }
-    edge = report.number(row.margin_effect) if row.is_margin_absolute else report.percent(row.margin)
+    edge = report.number(row.margin_effect) if row.is_margin_absolute else report.percent(row.margin + 0.0)
     edge = f"; the margin is {edge}" if pd.notna(row.margin) else ""
     return f"{row.metric} {words[row.finding]} {size}{edge}."
 
@@ -149,43 +158,52 @@ def money_metric(plan: Plan) -> str | None:
     return (marked or named or [None])[0]
 
 
-def money(primary: pd.DataFrame, plan: Plan, arm: str, *, currency: str | None) -> dict | None:
-    """What the arm would bring in, in money.
+def why_no_money(primary: pd.DataFrame, plan: Plan, arm: str, *, currency: str | None) -> str:
+    """Say why no amount can be named, or an empty text."""
+    name = money_metric(plan)
+    if not plan.of_role("success"):
+        return "the plan names no success metric"
+    if name is None:
+        return "the plan measures no money"
+    if not currency:
+        return f"the source does not say in which currency {name} is"
+    finding = primary.loc[(primary["arm"] == arm) & (primary["metric"] == name), "finding"].iloc[0]
+    return {"refused": f"{name} could not be read", "not to be trusted": f"{name} must not be trusted"}.get(finding, "")
+
+
+def money(primary: pd.DataFrame, plan: Plan, arm: str, *, currency: str) -> dict:
+    """What the arm would bring in, in money (see `why_no_money`).
 
     Returns:
         metric, currency, arm, amount with low and high (had all `n_customers` of the experiment got it), per_customer
-        with its interval, n_arm (those who got it), is_shown (the interval leaves out zero) and confidence; None where
-        the plan has no money metric, the source no currency, or the metric could not be read or trusted.
+        with its interval, n_arm (those who got it), is_shown (the interval leaves out zero), confidence and cap (what a
+        customer counts for at most, or None).
     """
     name = money_metric(plan)
-    rows = primary[(primary["arm"] == arm) & (primary["metric"] == name)]
-    if not currency or rows.empty or pd.isna(rows["effect"].iloc[0]) or rows["finding"].iloc[0] == "not to be trusted":
-        return None
-    row = rows.iloc[0]
+    row = primary[(primary["arm"] == arm) & (primary["metric"] == name)].iloc[0]
     n = int(primary.loc[primary["metric"] == name, "n_arm"].sum() + row["n_control"])
     sizes = {"amount": row["effect"], "low": row["effect_low"], "high": row["effect_high"]}
     each = {"per_customer": row["effect"], "per_customer_low": row["effect_low"], "per_customer_high": row["effect_high"]}
     return {"metric": name, "currency": currency, "arm": arm, "n_customers": n, "n_arm": int(row["n_arm"]),
             "is_shown": bool(row["effect_low"] > 0 or row["effect_high"] < 0), "confidence": 1 - plan.alpha,
+            "cap": None if pd.isna(row["cap"]) else round(float(row["cap"]), 2),
             **{key: round(float(value) * n, 2) for key, value in sizes.items()},
             **{key: round(float(value), 6) for key, value in each.items()}}
 
 
-def money_sentence(found: dict | None, *, currency: str | None, metric: str | None) -> str:
-    """Say the money, or why none can be named."""
-    if metric is None:
-        return "No amount is named: the plan measures no money."
-    if not currency:
-        return f"No amount is named: the source does not say in which currency {metric} is."
-    if found is None:
-        return f"No amount is named: {metric} could not be read, or must not be trusted."
+def money_sentence(found: dict) -> str:
+    """Say the money of a verdict, or why none can be named."""
+    if found["why_no_money"]:
+        return f"No amount is named: {found['why_no_money']}."
+    found = found["money"]
     unit, n = found["currency"], found["n_arm"]
     low, high = report.money(found["per_customer_low"], unit), report.money(found["per_customer_high"], unit)
     best, total = report.money(found["per_customer"], unit), report.money(found["per_customer"] * n, unit, 0)
     span = f"between {report.money(found['per_customer_low'] * n, unit, 0)} and {report.money(found['per_customer_high'] * n, unit, 0)}"
     start = "We would expect" if found["is_shown"] else "Nothing is shown either way:"
+    cap = "" if found["cap"] is None else f", no customer counting for more than {report.money(found['cap'], unit)}"
     return (f"{start} {best} {found['metric']} a customer in {found['arm']} (between {low} and {high}), "
-            f"{total} over the {n:,} customers who got it ({span}).")
+            f"{total} over the {n:,} customers who got it ({span}){cap}.")
 
 
 def headline(found: dict) -> str:
@@ -194,7 +212,7 @@ def headline(found: dict) -> str:
     return f"{found['verdict']}: {first} {found['next_action']}"
 
 
-def _next_action(word: str, arm: str, failed: pd.DataFrame, primary: pd.DataFrame, plan: Plan) -> str:
+def _next_action(word: str, arm: str, failed: pd.DataFrame, primary: pd.DataFrame, plan: Plan, by_arm: dict[str, str]) -> str:
     if word == INVALID:
         known = [name for name in NEXT if name in set(failed["check_id"])]
         return NEXT[known[0]] if known else "Repair what the failed checks name and run the experiment anew; do not read this one."
@@ -203,7 +221,7 @@ def _next_action(word: str, arm: str, failed: pd.DataFrame, primary: pd.DataFram
     if word == SHIP:
         return f"Give {arm!r} to everyone but a small control group, and compare what comes with what was foretold."
     if word == ROLLBACK:
-        return f"Take {arm} back and look at what made it worse before trying again."
+        return f"Take {' and '.join(name for name, own in by_arm.items() if own == ROLLBACK)} back and look at what made it worse before trying again."
     return _how_to_go_on(primary[primary["arm"] == arm], plan)
 
 

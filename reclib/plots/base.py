@@ -138,7 +138,7 @@ def name_ends(axes: plt.Axes, ends: list[tuple[object, object, float]]) -> None:
 
 
 def show(fig: Figure, alt: str, *, is_live: bool = False) -> None:
-    """Put a figure on the page as a small PNG with its alternative text; one without data becomes a sentence.
+    """Put a figure on the page as a small PNG with its alternative text; one without data is left out.
 
     Args:
         fig: the figure; it is closed.
@@ -154,7 +154,6 @@ def show(fig: Figure, alt: str, *, is_live: bool = False) -> None:
         raise ValueError("alt == '', must say what the figure shows.")
     if not any(np.isfinite(axes.dataLim.get_points()).all() for axes in fig.axes):
         plt.close(fig)
-        display({"text/markdown": "Nothing to draw."}, raw=True)
         return
     for axes in fig.axes:
         _write_logs_plainly(axes.xaxis)
