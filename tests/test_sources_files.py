@@ -298,7 +298,21 @@ def test_units_get_the_id_of_the_plan_and_truth_counts_as_one(tmp_path):
     assert loaded.facts["experiment"]["alpha"] == 0.05
 
 
+def test_ids_in_the_index_of_a_parquet_file_are_a_column(tmp_path):
+    path = _trial(tmp_path, text=TRIAL.replace("ab.csv", "ab.parquet"))
+    UNITS.set_index("userid").to_parquet(tmp_path / "ab.parquet")
+    assert catalog.load(path).tables["units"]["customer_id"].tolist() == [1, 2, 3, 4]
+
+
+def test_other_experiments_of_the_file_are_left_alone_and_words_for_truth_count(tmp_path):
+    both = pd.concat([UNITS.assign(experiment_id="gate", kept=["yes", "no", "Yes", None]), UNITS.assign(experiment_id="other", version="A")])
+    units = catalog.load(_trial(tmp_path, both)).tables["units"]
+    assert units["kept"].tolist()[:3] == [1, 0, 1] and units["kept"].isna().sum() == 1 and len(units) == 8
+
+
 @pytest.mark.parametrize(("units", "column", "word"), [
+    (UNITS.assign(userid=[1, 2, 3, 3]), "customer_id", "two arms or more"),
+    (UNITS.assign(experiment_id="other"), "experiment_id", "names no customer of gate"),
     (UNITS.drop(columns="visit"), "visit", "named by the plan"),
     (UNITS.assign(kept=[1, 2, 0, 1]), "kept", "neither 0 nor 1"),
     (UNITS.assign(version=["on", "off", "on", "of"]), "arm", "none of the plan's arms"),

@@ -34,6 +34,11 @@ def between(tables: dict[str, pd.DataFrame], *, run_date: pd.Timestamp) -> list[
 
 def plan(units: pd.DataFrame, experiment: ExperimentPlan) -> list[dict]:
     """Faults between the units and the plan: columns that are not there, values of the wrong kind, other arms."""
+    ids = units["experiment_id"].astype("str") if "experiment_id" in units else pd.Series(str(experiment.experiment_id), index=units.index)
+    if not ids.eq(str(experiment.experiment_id)).any():
+        return [source.fault("units", "experiment_id", f"names no customer of {experiment.experiment_id}, which the plan is of; found: "
+                             f"{', '.join(sorted(ids.unique())[:5])}", n_rows=len(units))]
+    units = units[ids == str(experiment.experiment_id)]
     faults = []
     wanted = experiment.columns()
     absent = {column: where for column, where in wanted.items() if column not in units}
@@ -48,7 +53,7 @@ def plan(units: pd.DataFrame, experiment: ExperimentPlan) -> list[dict]:
         if metric.kind == "proportion" and column in units and pd.api.types.is_numeric_dtype(units[column]):
             is_bad = units[column].notna() & ~units[column].isin([0, 1])
             faults += source.faults_where(units, "units", column, "is neither 0 nor 1, so it is no proportion", is_bad)
-    return faults + _other_arms(units, experiment)
+    return faults + _other_arms(units, experiment) + _in_two_arms(units)
 
 
 def policy(frame: pd.DataFrame) -> list[dict]:
@@ -181,6 +186,15 @@ def _other_arms(units: pd.DataFrame, experiment: ExperimentPlan) -> list[dict]:
         faults.append(source.fault("units", "arm", f"has no customer in {', '.join(empty)}, which the plan expects; "
                                    f"found: {', '.join(sorted(map(str, there)))}"))
     return faults
+
+
+def _in_two_arms(units: pd.DataFrame) -> list[dict]:
+    """Customers whom nobody can compare: the contract says only that they are repeated."""
+    if not {"arm", "customer_id"} <= set(units):
+        return []
+    n_arms = units.drop_duplicates(["customer_id", "arm"])["customer_id"].value_counts()
+    is_both = units["customer_id"].isin(n_arms.index[n_arms > 1])
+    return source.faults_where(units, "units", "customer_id", "stands in two arms or more, so it cannot be told which one it shows", is_both)
 
 
 def _home_of(column: str, kinds: dict[str, str]) -> str:

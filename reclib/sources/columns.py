@@ -55,6 +55,20 @@ def as_ids(columns: dict[str, pd.Series], is_typed: dict[str, bool]) -> dict[str
     return plain | {table: _to_integers(values) for table, values in free.items()}
 
 
+def as_numbers(values: pd.Series) -> pd.Series:
+    """Truth values as 1 and 0, texts that all say yes or no or all hold numbers as those; anything else as it is."""
+    if pd.api.types.is_bool_dtype(values):
+        return values.astype("float64" if values.isna().any() else "int64")
+    if pd.api.types.is_numeric_dtype(values):
+        return values
+    texts = _as_text(values).str.strip()
+    texts = texts.mask(texts == "")
+    for made in (texts.str.lower().map(_TRUTH).astype("Float64"), pd.to_numeric(texts, errors="coerce")):
+        if made.notna().equals(texts.notna()) and made.notna().any():
+            return made.astype("float64" if made.isna().any() else "int64" if (made % 1 == 0).all() else "float64")
+    return values
+
+
 def _named(raw: pd.DataFrame, name: str, spec: TableFile) -> tuple[pd.DataFrame, list[dict]]:
     faults, taken = [], set(spec.columns.values())
     found = ", ".join(raw.columns)

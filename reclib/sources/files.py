@@ -127,11 +127,11 @@ def _completed(frame: pd.DataFrame, name: str, spec: TableFile, wanted: Manifest
 
 
 def _planned(units: pd.DataFrame, wanted: Manifest) -> pd.DataFrame:
-    """Give units the id of their plan, and count truth values that the plan measures as 1 and 0."""
+    """Give units the id of their plan, and make numbers of truth values, words for them, and numbers held as texts."""
     if "experiment_id" not in units:
         units = units.assign(experiment_id=wanted.experiment.experiment_id)
-    flags = [column for column in wanted.experiment.columns() if column in units and units[column].dtype == bool]
-    return units.assign(**{column: units[column].astype("int64") for column in flags})
+    measured = [column for column, place in wanted.experiment.columns().items() if column in units and place != "segments"]
+    return units.assign(**{column: columns.as_numbers(units[column]) for column in measured})
 
 
 def _answers(outcomes: pd.DataFrame, is_numbered: bool) -> tuple[pd.DataFrame, list[str]]:

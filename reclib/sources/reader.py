@@ -60,7 +60,8 @@ def read(path: Path, name: str, spec: TableFile) -> tuple[pd.DataFrame | None, l
 def _parquet(path: Path, spec: TableFile) -> pd.DataFrame:
     if spec.read:
         raise ValueError(f"read options {sorted(spec.read)} belong to text files")
-    return pd.read_parquet(path).reset_index(drop=True)
+    frame = pd.read_parquet(path)
+    return frame.reset_index(drop=frame.index.name is None)
 
 
 def _text(path: Path, name: str, spec: TableFile) -> pd.DataFrame:
