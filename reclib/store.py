@@ -1,8 +1,8 @@
 """Where the tables of a run live, and the two doors through which they pass.
 
 A run is a folder `<reports>/<run_id>/`; its tables are `tables/<table>.parquet`, its facts (small JSON records
-such as the source or the verdict) `<name>.json`. `<reports>` is the folder that `RECLIB_REPORTS` names, else `reports/`
-of the project. While a run is being made, `RECLIB_RUN` names it: it is then what `latest` means, and the only run
+such as the source or the verdict) `<name>.json`, arrays that one layer alone reads again `<name>.npz`. `<reports>` is
+the folder that `RECLIB_REPORTS` names, else `reports/` of the project. While a run is being made, `RECLIB_RUN` names it: it is then what `latest` means, and the only run
 that is written to. Elsewhere, in a notebook opened by hand, writing goes to the run `lab`, so that a published run is
 never changed; `run="lab"` reads those tables back, and the latest run's where the lab has none.
 """
@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from reclib import schema
@@ -129,6 +131,23 @@ def write_facts(name: str, facts: dict) -> str:
     return f"{name}: {len(facts)} facts written."
 
 
+def read_arrays(name: str, *, run: str = LATEST) -> Mapping[str, np.ndarray]:
+    """Open a file of arrays of a run, each of which is read when it is asked for; an empty one where there is none."""
+    path = next((path for place in _places(run) if (path := place / f"{name}.npz").exists()), None)
+    return np.load(path) if path else {}
+
+
+def write_arrays(name: str, arrays: dict[str, np.ndarray]) -> str:
+    """Write arrays of numbers and texts into the run being made (or `lab`), in one atomic step."""
+    path = folder(_writable_run()) / f"{name}.npz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    with partial.open("wb") as file:
+        np.savez(file, **arrays)
+    os.replace(partial, path)
+    return f"{name}: {len(arrays)} arrays written."
+
+
 def _writable_run() -> str:
     return os.environ.get("RECLIB_RUN") or LAB
 
@@ -158,6 +177,9 @@ def _narrowed(table: schema.Table, columns: list[str]) -> schema.Table:
 
 
 def _how_to_get(name: str, run: str) -> str:
+    if run not in (LATEST, LAB) and not folder(run).exists():
+        known = sorted(path.parent.name for path in reports().glob("*/run.json") if not path.parent.is_symlink())
+        return f"run == {run!r}, must be one of those in {reports()}: {', '.join(known) or 'none yet'}."
     writers = _writers().get(name, [])
     advice = f"run {' or '.join(writers)} first" if writers else "no notebook writes it"
     return f"{name}: not in run {run!r} ({folder(run)}); {advice}."

@@ -46,3 +46,26 @@ def test_of_strangers_only_impersonal_sources_speak(shop):
     history = learn(events, items, None, as_of=AS_OF)
     impersonal = {source.name for source in generate.default_sources(history) if not source.is_personal}
     assert {one["source"] for one in ranks.of_pair(999, "i01", history=history, items=items)} <= impersonal
+
+
+@pytest.mark.parametrize("has_catalogue", [True, False])
+def test_what_a_run_keeps_of_its_sources_ranks_as_they_would_learning_again(shop, tmp_path, monkeypatch, has_catalogue):
+    monkeypatch.setenv("RECLIB_REPORTS", str(tmp_path))
+    monkeypatch.setenv("RECLIB_RUN", "night")
+    events, items = shop
+    items = items.assign(price=np.arange(25.0)) if has_catalogue else None
+    customers = pd.DataFrame({"customer_id": range(42), "segment": ["a", "b"] * 21})  # 40 and 41 are strangers
+    made = generate.generate(events, items, customers, as_of=AS_OF, n_candidates=5, seed=7)
+    assert ranks.keep(made).startswith("sources: ")
+    asked = [(customer, item) for customer in (0, 17, 41) for item in ("i00", "i03", "i24")]
+    again = [ranks.of_pair(*pair, history=made.history, items=items) for pair in asked]
+    assert [ranks.of_run(*pair) for pair in asked] == again and sum(map(len, again)) > 20
+
+
+def test_a_run_keeps_nothing_of_customers_and_items_that_it_does_not_know(shop, tmp_path, monkeypatch):
+    monkeypatch.setenv("RECLIB_REPORTS", str(tmp_path))
+    monkeypatch.setenv("RECLIB_RUN", "night")
+    events, items = shop
+    one = events[events["customer_id"] == 3]
+    ranks.keep(generate.generate(one, items, None, as_of=AS_OF, n_candidates=5))
+    assert ranks.of_run(3, "i01") and ranks.of_run(4, "i01") == ranks.of_run(3, "none") == []

@@ -20,24 +20,31 @@ class Source:
         name: as it stands in the table.
         is_personal: whether it needs to know the customer; where it does not, it can serve strangers.
         least: offers must score more than this; None: any finite score will do.
-        history, items, liked: set by `fit`: what was learnt from, the codes (ascending) of the items that it can offer, and the
-            likes of customers (sparse, rows of nothing for those it does not know).
+        offers_had: whether it offers what a customer had before.
+        history, items, liked, weights: set by `fit`: what was learnt from, the codes (ascending) of the items that it can offer,
+            the likes of customers (sparse, rows of nothing for those it does not know) and what they are multiplied by.
     """
 
     name: str
     is_personal = True
     least: float | None = 0.0
+    offers_had = False
     history: History
     items: np.ndarray
     liked: sparse.csr_matrix
+    weights: np.ndarray | sparse.csr_matrix
 
     def fit(self, history: History) -> Source:
         """Learn from the history."""
         raise NotImplementedError
 
-    def scores(self, codes: np.ndarray, ids: pd.Index) -> np.ndarray:
-        """Rows of scores over `items` of customers, by code (-1: a stranger) and id."""
-        raise NotImplementedError
+    def rows(self, codes: np.ndarray, ids: pd.Index | None) -> np.ndarray | sparse.csr_matrix:
+        """What is known of customers, by code (-1: a stranger, of whom nothing is) and id: customers x features."""
+        return rows_of(self.liked, codes)
+
+    def scores(self, codes: np.ndarray, ids: pd.Index | None = None) -> np.ndarray:
+        """Rows of scores over `items` of customers: what is known of each times the weights."""
+        return dense(self.rows(codes, ids) @ self.weights)
 
     def knows_customer(self) -> np.ndarray:
         """By customer code, whether it learnt from that customer."""
@@ -57,6 +64,11 @@ class Source:
             lambda codes, places: self.scores(codes, customers[places])[:, kept], history.customers.get_indexer(customers), n=n,
             n_columns=len(self.items), had=history.had()[:, opened], above=self.least)
         return table(self, customers, row, opened[column], rank, value)
+
+
+def dense(matrix: np.ndarray | sparse.csr_matrix) -> np.ndarray:
+    """The matrix with all its cells."""
+    return matrix.toarray() if sparse.issparse(matrix) else matrix
 
 
 def best(scores: np.ndarray, n: int, *, above: float | None = None) -> tuple[np.ndarray, np.ndarray]:

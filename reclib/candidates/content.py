@@ -34,23 +34,21 @@ class PopularInCategory(base.Source):
         counts = np.where(category >= 0, counts, 0.0)
         order = np.lexsort((np.arange(len(counts)), -counts))[:self.max_items]
         self.items = np.sort(order[counts[order] > 0])
-        self.category = category[self.items]
-        totals = np.bincount(self.category, counts[self.items], n_categories)
-        self.share = counts[self.items] / totals[self.category]
+        category, counts = category[self.items], counts[self.items]
+        totals = np.bincount(category, counts, n_categories)
+        self.weights = _one_each(category, counts / totals[category], n_categories)
         self.liked = category_shares(history, self.half_life_days)
         self.segment_taste = _segment_taste(history, self.liked)
         return self
 
-    def scores(self, codes: np.ndarray, ids: pd.Index) -> np.ndarray:
-        """Share of the category in the likes of the customer, or else of the segment, times that of the item in it."""
-        return self._tastes(codes, ids)[:, self.category] * self.share
-    def _tastes(self, codes: np.ndarray, ids: pd.Index) -> np.ndarray:
-        own = base.rows_of(self.liked, codes).toarray()
+    def rows(self, codes: np.ndarray, ids: pd.Index | None) -> sparse.csr_matrix:
+        """Shares of the categories in the likes of the customer, or else of the segment."""
+        own = super().rows(codes, ids)
         if self.segment_taste is None:
             return own
         place = self.segment_taste.index.get_indexer(self.history.segments.reindex(ids))
-        borrowed = np.where(place[:, None] >= 0, self.segment_taste.to_numpy()[np.maximum(place, 0)], 0.0)
-        return np.where(own.sum(axis=1, keepdims=True) > 0, own, borrowed)
+        place[np.asarray(own.sum(axis=1)).ravel() > 0] = -1
+        return own + base.rows_of(sparse.csr_matrix(self.segment_taste.to_numpy()), place)
 
 
 class ContentNeighbours(base.Source):
@@ -77,13 +75,9 @@ class ContentNeighbours(base.Source):
         self.items = np.flatnonzero(is_described & (n_customers < self.few))[:self.max_items]
         n_liked = np.asarray(liked.sum(axis=1)).ravel()
         self.liked = sparse.csr_matrix(sparse.diags_array(1 / np.maximum(n_liked, 1)) @ liked @ attributes)
-        self.attributes = sparse.csr_matrix(attributes[self.items].T)
+        self.weights = sparse.csr_matrix(attributes[self.items].T)
         self.is_known_item = n_customers > 0
         return self
-
-    def scores(self, codes: np.ndarray, ids: pd.Index) -> np.ndarray:
-        """Mean cosine with what the customer liked; 0 for strangers, and where the catalogue has no attributes."""
-        return (base.rows_of(self.liked, codes) @ self.attributes).toarray()
 
     def knows_item(self) -> np.ndarray:
         """Items that anybody liked."""
@@ -110,18 +104,16 @@ class NewItems(base.Source):
         age = item_ages(history, 2 * self.days)
         order = np.lexsort((np.arange(len(age)), age))[:self.max_items]
         self.items = np.sort(order[age[order] <= self.days])
-        self.freshness = np.exp2(-age[self.items] / self.days)
-        category, _ = words(history.catalogue, "category")
-        self.category = category[self.items]
+        freshness = np.exp2(-age[self.items] / self.days)
+        category, n_categories = words(history.catalogue, "category")
+        self.weights = sparse.vstack([freshness, _one_each(category[self.items], freshness, n_categories)], format="csr")
         self.liked = category_shares(history, self.half_life_days)
         self.is_known_item = history.popularity() > 0
         return self
 
-    def scores(self, codes: np.ndarray, ids: pd.Index) -> np.ndarray:
-        """The newest items, those of the customer's categories first."""
-        taste = base.rows_of(self.liked, codes).toarray()
-        own = np.where(self.category >= 0, taste[:, np.maximum(self.category, 0)], 0.0)
-        return (1 + own) * self.freshness
+    def rows(self, codes: np.ndarray, ids: pd.Index | None) -> sparse.csr_matrix:
+        """1 for everyone, then the shares of the categories in the likes of the customer."""
+        return sparse.hstack([np.ones((len(codes), 1)), super().rows(codes, ids)], format="csr")
 
     def knows_customer(self) -> np.ndarray:
         """All that the history names."""
@@ -142,6 +134,12 @@ def words(catalogue: pd.DataFrame, column: str) -> tuple[np.ndarray, int]:
         return np.full(len(catalogue), -1), 1
     found = pd.Categorical(catalogue[column])
     return found.codes.astype(np.int64), max(len(found.categories), 1)
+
+
+def _one_each(feature: np.ndarray, values: np.ndarray, n_features: int) -> sparse.csr_matrix:
+    """Features x items with one value an item, at its feature; none where the feature is unknown (-1)."""
+    known = np.flatnonzero(feature >= 0)
+    return sparse.csr_matrix((values[known], (feature[known], known)), shape=(n_features, len(feature)))
 
 
 def category_shares(history: History, half_life_days: float) -> sparse.csr_matrix:

@@ -45,11 +45,12 @@ class SurpriseFactors(base.Source):
         self.trainset, self.customer_codes, self.items = trainset(
             rows["customer"].to_numpy(), rows["item"].to_numpy(), rows["target"].to_numpy(float))
         self.algo = SVD(random_state=self.random_state, **self.options).fit(self.trainset)
+        self.weights = np.column_stack([self.algo.qi, np.ones(len(self.algo.bi)), self.algo.bi]).T
         self.history = history
         return self
 
-    def scores(self, codes: np.ndarray, ids: pd.Index | None = None) -> np.ndarray:
-        """Estimates of all learnt items for the customers of these codes, as `.predict(clip=False)` would give them.
+    def rows(self, codes: np.ndarray, ids: pd.Index | None) -> np.ndarray:
+        """Factors and bias: times the weights they give what `.predict(clip=False)` would estimate.
 
         A stranger (code -1, or never learnt) gets the mean and the item's part only, as Surprise does without a word.
         """
@@ -57,8 +58,7 @@ class SurpriseFactors(base.Source):
         algo, is_known = self.algo, inner >= 0
         own = np.where(is_known[:, None], algo.pu[inner], 0.0)
         bias = np.where(is_known, algo.bu[inner], 0.0)
-        customers = np.column_stack([own, self.trainset.global_mean + bias, np.ones(len(codes))])
-        return customers @ np.column_stack([algo.qi, np.ones(len(algo.bi)), algo.bi]).T
+        return np.column_stack([own, self.trainset.global_mean + bias, np.ones(len(codes))])
 
     def knows_customer(self) -> np.ndarray:
         """Customers who were learnt from; the others are scored too, so that this flag marks them."""
@@ -95,12 +95,12 @@ class PureSvd(base.Source):
         self.history = history
         self.items = history.head(self.max_items)
         self.liked = history.liked()[:, self.items]
-        self.factors = right_factors(self.liked, self.n_factors)
+        self.weights = right_factors(self.liked, self.n_factors).T
         return self
 
-    def scores(self, codes: np.ndarray, ids: pd.Index) -> np.ndarray:
-        """The customer's row through the factors; of strangers, nothing above 0."""
-        return (base.rows_of(self.liked, codes) @ self.factors) @ self.factors.T
+    def rows(self, codes: np.ndarray, ids: pd.Index | None) -> np.ndarray:
+        """The customer's likes through the factors."""
+        return super().rows(codes, ids) @ self.weights.T
 
 
 def right_factors(liked: sparse.csr_matrix, n_factors: int) -> np.ndarray:
@@ -130,11 +130,11 @@ class SurpriseNeighbours(base.Source):
         pairs = history.pairs[history.pairs["grade"].notna()]
         learnt, self.sample = sample(history, pairs, max_pairs=self.max_pairs, max_items=self.max_items)
         self.history = history
-        self.items, self.similarity = np.zeros(0, np.int64), np.zeros((0, 0))
+        self.items, self.weights = np.zeros(0, np.int64), np.zeros((0, 0))
         if learnt["grade"].nunique() > 1:
             inner, similarity = self._similarity(learnt)
             order = np.argsort(inner)
-            self.items, self.similarity = inner[order], nearest(similarity[np.ix_(order, order)], self.k)
+            self.items, self.weights = inner[order], nearest(similarity[np.ix_(order, order)], self.k)
         self.liked = history.liked()[:, self.items]
         return self
 
@@ -145,10 +145,6 @@ class SurpriseNeighbours(base.Source):
             learnt["customer"].to_numpy(), learnt["item"].to_numpy(), learnt["grade"].to_numpy(float))
         algo = KNNBaseline(sim_options={"name": "pearson_baseline", "user_based": False}, verbose=False).fit(known)
         return item_codes, algo.sim
-
-    def scores(self, codes: np.ndarray, ids: pd.Index) -> np.ndarray:
-        """Similarities summed over what the customer liked; of strangers, nothing above 0."""
-        return base.rows_of(self.liked, codes) @ self.similarity
 
 
 def sample(history: History, pairs: pd.DataFrame, *, max_pairs: int, max_items: int) -> tuple[pd.DataFrame, str]:

@@ -37,6 +37,8 @@ class Generated:
             `cpu_seconds`.
         history: what was learnt from.
         served: the customers who were to be served.
+        eligible: the items that could be offered.
+        fitted: the sources, as they learnt.
     """
 
     candidates: pd.DataFrame
@@ -44,6 +46,8 @@ class Generated:
     sources: pd.DataFrame
     history: History
     served: pd.Index
+    eligible: pd.Index
+    fitted: list[base.Source]
 
 
 def default_sources(history: History, *, seed: int = 0) -> list[base.Source]:
@@ -108,7 +112,7 @@ def generate(events: pd.DataFrame, items: pd.DataFrame | None, customers: pd.Dat
     personal = [source.name for source in sources if source.is_personal]
     offers = pd.concat(parts, ignore_index=True)
     merged = merge(parts, eligible=eligible, n=n_candidates, personal=personal)
-    return Generated(merged, offers, pd.DataFrame(facts), history, served)
+    return Generated(merged, offers, pd.DataFrame(facts), history, served, eligible, sources)
 
 
 def eligible_items(history: History, items: pd.DataFrame | None) -> pd.Index:

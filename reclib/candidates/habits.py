@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 from reclib.candidates import base
 from reclib.candidates.history import History
@@ -23,6 +24,7 @@ class BuyAgain(base.Source):
     """
 
     name = "buy_again"
+    offers_had = True
 
     def __init__(self, *, half_life_days: float = 90.0, use_rhythm: bool = True) -> None:
         self.half_life_days, self.use_rhythm = half_life_days, use_rhythm
@@ -40,28 +42,20 @@ class BuyAgain(base.Source):
             wait = pairs["last"] / (LAPSED_AFTER * np.maximum(gap, 1))
             pairs["score"] = pairs["score"] * np.where(pairs["n_days"] >= 3, 1 / (1 + wait**2), 1.0)
         liked = history.pairs.loc[history.pairs["is_liked"], ["customer", "item"]]
-        self.pairs = pairs.merge(liked, on=["customer", "item"], validate="one_to_one")
+        pairs = pairs.merge(liked, on=["customer", "item"], validate="one_to_one").round({"score": base.DIGITS}).query("score > 0")
+        self.items = np.unique(pairs["item"])
+        self.liked = history.matrix(pairs, pairs["score"].to_numpy())[:, self.items]
+        self.weights = sparse.eye_array(len(self.items), format="csr")
         return self
 
     def generate(self, customers: pd.Index, *, n: int, eligible: pd.Index | None = None) -> pd.DataFrame:
         """Offer each customer up to `n` items that are due again, best first: only what was had."""
-        history = self.history
-        place = pd.Series(np.arange(len(customers)), index=history.customers.get_indexer(customers))
-        offers = self.pairs[self.pairs["customer"].isin(place.index[place.index >= 0])]
-        if eligible is not None:
-            offers = offers[history.items[offers["item"]].isin(eligible)]
-        score = np.round(offers["score"].to_numpy(), base.DIGITS)
-        row = place[place.index >= 0].reindex(offers["customer"]).to_numpy()
-        order = np.lexsort((offers["item"], -score, row))
-        row, item, score = row[order], offers["item"].to_numpy()[order], score[order]
+        scored = sparse.coo_array(self.rows(self.history.customers.get_indexer(customers), customers))
+        row, item, score = scored.coords[0], self.items[scored.coords[1]], scored.data
+        is_open = np.ones(len(row), bool) if eligible is None else self.history.items[item].isin(eligible)
+        order = np.lexsort((item, -score, row))
+        order = order[is_open[order]]
+        row, item, score = row[order], item[order], score[order]
         rank = np.arange(len(row)) - np.searchsorted(row, row, side="left") + 1
         kept = rank <= n
         return base.table(self, customers, row[kept], item[kept], rank[kept], score[kept])
-
-    def knows_customer(self) -> np.ndarray:
-        """Customers with a pair."""
-        return base.flags(self.pairs["customer"].to_numpy(), len(self.history.customers))
-
-    def knows_item(self) -> np.ndarray:
-        """Items of any pair."""
-        return base.flags(self.pairs["item"].to_numpy(), len(self.history.items))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 from scipy import sparse
 
 from reclib.candidates import base
@@ -32,12 +31,8 @@ class ItemNeighbours(base.Source):
         self.history = history
         self.items = history.head(self.max_items, min_customers=self.min_customers)
         self.liked = history.liked()[:, self.items]
-        self.similarity = cosine_neighbours(_recent(history)[:, self.items], self.k)
+        self.weights = cosine_neighbours(_recent(history)[:, self.items], self.k)
         return self
-
-    def scores(self, codes: np.ndarray, ids: pd.Index) -> np.ndarray:
-        """Similarities summed over what the customer liked; of strangers, nothing above 0."""
-        return (base.rows_of(self.liked, codes) @ self.similarity).toarray()
 
 
 class Ease(base.Source):
@@ -66,10 +61,6 @@ class Ease(base.Source):
         self.history, self.items = history, history.head(self.max_items)
         n_liked = len(history.head(len(history.items)))
         self.sample = "everything" if len(self.items) == n_liked else f"{len(self.items):,} of {n_liked:,} items"
-
-    def scores(self, codes: np.ndarray, ids: pd.Index) -> np.ndarray:
-        """The customer's row times the weights; of strangers, nothing above 0."""
-        return base.rows_of(self.liked, codes) @ self.weights
 
 
 class RecentEase(Ease):

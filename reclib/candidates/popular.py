@@ -32,12 +32,12 @@ class PopularLately(base.Source):
         order = np.lexsort((np.arange(len(ever)), -ever, -self.counts))[:self.max_items]
         self.items = np.sort(order[ever[order] > 0])
         share = self.counts / max(len(history.customers), 1)
-        self.share = (share + 1e-3 * ever / max(len(history.customers), 1))[self.items]
+        self.weights = (share + 1e-3 * ever / max(len(history.customers), 1))[None, self.items]
         return self
 
-    def scores(self, codes: np.ndarray, ids: pd.Index) -> np.ndarray:
-        """The same for everyone."""
-        return np.tile(self.share, (len(codes), 1))
+    def rows(self, codes: np.ndarray, ids: pd.Index | None) -> np.ndarray:
+        """The same of everyone."""
+        return np.ones((len(codes), 1))
 
     def knows_customer(self) -> np.ndarray:
         """All that the history names."""
