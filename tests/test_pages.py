@@ -146,6 +146,11 @@ def test_numbers_stand_to_the_right_and_words_follow_their_own_direction():
     assert '<th scope="col" dir="auto">a</th><th scope="col" class="num">b</th>' in found
 
 
+def test_long_names_break_at_their_seams_and_nowhere_else():
+    found = pages.table("<table><tr><th>a</th></tr><tr><td>popular_in_category</td></tr></table>")
+    assert "popular_<wbr>in_<wbr>category</td>" in found
+
+
 def test_a_number_is_not_parted_from_its_per_cent():
     found = pages.table("<table><tr><th>a</th></tr><tr><td>8.1 % or 100 % more</td></tr></table>")
     assert "8.1\u00a0% or 100\u00a0% more" in found

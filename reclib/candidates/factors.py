@@ -151,7 +151,7 @@ def sample(history: History, pairs: pd.DataFrame, *, max_pairs: int, max_items: 
     """Keep at most so many pairs: those of the most liked items, then the latest of each customer.
 
     Returns:
-        (pairs, a sentence that says what share was learnt from).
+        (pairs, words that say what share was learnt from: `everything`, or how many of how many).
     """
     kept = pairs[np.isin(pairs["item"], history.head(max_items))] if len(history.items) > max_items else pairs
     kept = kept.sort_values(["customer", "last_day", "item"], ignore_index=True)
@@ -160,7 +160,7 @@ def sample(history: History, pairs: pd.DataFrame, *, max_pairs: int, max_items: 
         order = np.lexsort((kept["item"], kept["customer"], recency))
         kept = kept.iloc[np.sort(order[:max_pairs])]
     share = len(kept) / max(len(pairs), 1)
-    return kept, f"{len(kept):,} of {len(pairs):,} pairs ({100 * share:.0f} %)"
+    return kept, "everything" if share == 1 else f"{len(kept):,} of {len(pairs):,} pairs ({100 * share:.0f} %)"
 
 
 def trainset(customer: np.ndarray, item: np.ndarray, target: np.ndarray) -> tuple[object, np.ndarray, np.ndarray]:

@@ -27,6 +27,7 @@ _ATTRIBUTES = {
     "*": {"id", "class", "lang", "dir", "title"}, "a": {"href"}, "img": {"src", "alt"},
     "th": {"scope", "colspan", "rowspan"}, "td": {"colspan", "rowspan"},
 }
+_SEAM = re.compile(r"(?<=[A-Za-z0-9])_(?=[A-Za-z0-9])")
 _UNIT = re.compile(r"(?<=\d) (?=%)")
 _ANCHOR = re.compile(r'<a class="anchor-link"[^>]*>.*?</a>', re.DOTALL)
 _HEADING = re.compile(r'<h2[^>]*\bid="([^"]+)"[^>]*>(.*?)</h2>', re.DOTALL)
@@ -222,6 +223,7 @@ def _marked(row: str, kinds: list[str]) -> str:
 
     def mark(cell: re.Match) -> str:
         tag, _, content = cell.groups()
+        content = content if "<" in content else _SEAM.sub("_<wbr>", content)
         kind = next(kind_of, "")
         marks = (' scope="col"' if tag == "th" else "") + (f' class="{kind}"' if kind else "") + ("" if kind == "num" else ' dir="auto"')
         return f"<{tag}{marks}>{content}</{tag}>"

@@ -17,7 +17,6 @@ import yaml
 from reclib.workflow.plan import Notebook, PlanError, find, nearest
 
 SCENARIO_KEYS = ("source", "parameters", "notebooks")
-RESERVED = {"source": "--source"}
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,7 @@ TAKEN_NAMES = (store.LATEST, store.LAB)
 
 def write_json(path: Path, record: dict) -> None:
     """Write a record in one atomic step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps(record, indent=2, default=str, ensure_ascii=False) + "\n")
-    os.replace(partial, path)
+    write_text(path, json.dumps(record, indent=2, default=str, ensure_ascii=False) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
