@@ -57,7 +57,7 @@ def reconcile(table: pd.DataFrame) -> str:
     if len(wrong):
         raise ValueError(f"funnel: layer {wrong['layer'].iloc[0]!r} does not add up to {wrong['n_pairs'].iloc[0]:,} pairs.")
     first, last = ordered.iloc[0], ordered.iloc[-1]
-    return (f"Of {first['n_pairs']:,} {first['layer']} pairs {last['n_pairs']:,} are shown, to {last['n_customers']:,} of "
+    return (f"Of {first['n_pairs']:,} {first['layer'].removesuffix('s')} pairs {last['n_pairs']:,} are shown, to {last['n_customers']:,} of "
             f"{first['n_customers']:,} customers; every layer reconciles to the row.")
 
 
