@@ -150,10 +150,10 @@ def why(customer: str, item: str, run: str, policy: str | None, reports: Path | 
 
 
 def _ranks(customer: object, item: object, run: str) -> list[dict]:
-    """Where sources rank a pair that none of them offered; they are fitted again only where that is asked."""
+    """Where sources rank a pair that none of them offered, with a word on stderr where that takes long."""
     from reclib.candidates import ranks
 
-    return ranks.of_run(customer, item, run=run)
+    return ranks.of_run(customer, item, run, say=lambda word: click.echo(word, err=True))
 
 
 def _words(told: object) -> str:

@@ -5,8 +5,10 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner, Result
 
-from reclib import explorers, schema, store
+from reclib import cli, explorers, schema, store
+from reclib.candidates import generate, ranks
 from reclib.rules import (
     changes,
     decide,
@@ -32,14 +34,15 @@ RULES = """rules:
 AS_OF = "2026-03-01"
 
 
-def world_of(seed: int = 3, n: int = 30, n_items: int = 12, *, whole_ids: bool = False):
+def world_of(seed: int = 3, n: int = 30, n_items: int = 12, *, whole_ids: bool = False, stock_of_others: float = 50.0,
+             categories: str = "abcabcabcabc"):
     """A small shop: i0 is unsafe, i1 is out of stock, i2 has two units, i11 is never offered."""
     rng = np.random.default_rng(seed)
-    stock = np.full(n_items, 50.0)
+    stock = np.full(n_items, stock_of_others)
     stock[1:3] = 0, 2
     names = list(range(100, 100 + n_items)) if whole_ids else [f"i{number:02d}" for number in range(n_items)]
     items = pd.DataFrame({"item_id": names, "stock_on_hand": stock, "is_safe": [False] + [True] * (n_items - 1),
-                          "category": list("abcabcabcabc")[:n_items], "price": 2.0, "unit_cost": 1.0})
+                          "category": list(categories)[:n_items], "price": 2.0, "unit_cost": 1.0})
     customer = np.repeat(np.arange(n), n_items - 1)
     item = np.tile(np.arange(n_items - 1), n)
     p = np.round(0.9 - 0.05 * item + rng.uniform(-0.03, 0.03, len(item)), 3)
@@ -92,6 +95,59 @@ def test_every_pair_ends_in_one_state_and_the_trace_agrees_with_the_decision(run
         told = trace.why(row.customer_id, row.item_id)
         assert told.state == row.state and told.is_reproduced
         assert told.state in trace.STATES and json.dumps(told.as_record())
+
+
+def test_a_customer_is_decided_again_to_the_slot_also_where_units_are_whole_and_prices_are_not(run):
+    _, plans = run(stock_of_others=3.0)
+    desks = [trace.open_desk(customer, run="latest", policy="value", items=store.read("items"), facts=store.read_facts("rules"))
+             for customer in range(30)]
+    again = [desk.decide()[1].position for desk in desks]
+    assert np.concatenate(again).tolist() == plans["value"].position.tolist()
+    assert any(desk.memory["edge"].any() for desk in desks)
+
+
+def test_a_slate_that_loses_more_than_the_gap_is_not_reproduced(run):
+    run()
+    facts, decisions = store.read_facts("rules"), store.read("decisions")
+    is_mine = decisions["customer_id"].eq(0) & decisions["policy"].eq("value")
+    worst = is_mine & decisions["rank"].eq(decisions.loc[is_mine & decisions["is_allowed"], "rank"].max())
+    store.write("decisions", decisions.assign(position=decisions["position"].mask(is_mine).mask(worst, 1)))
+    assert facts["prices"]["value"]["gap"] < 0.01 and not trace.why(0, "i03").is_reproduced
+
+
+@pytest.mark.parametrize("whole_ids", [False, True])
+def test_the_command_line_tells_every_state(run, whole_ids):
+    case, plans = run(whole_ids=whole_ids, categories="aaabbbcccabc")
+    ids = case.world.items["item_id"].tolist()
+    first = outcomes.decisions(case, {"value": plans["value"]}).drop_duplicates("state")
+    pairs_of = dict(zip(first["state"], zip(first["customer_id"], first["item_id"])))
+    pairs_of |= {"not_retrieved": (0, ids[11]), "not_in_catalogue": (0, "none"), "unknown_customer": (30, ids[3])}
+    told = {state: json.loads(call("why", *pair, "--json").stdout)["state"] for state, pair in pairs_of.items()}
+    assert told == {state: state for state in trace.STATES}
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["--policy", "best"], "Refused: policy == 'best', must be one of ['popular', 'value'].\n"),
+    (["--run", "day"], "Refused: run == 'day', must be one of those in {reports}: none yet.\n"),
+])
+def test_a_policy_or_run_that_is_not_there_is_refused_in_one_sentence(run, words, said):
+    run()
+    done = call("why", 0, "i03", *words)
+    assert (done.exit_code, done.stdout, done.stderr) == (2, "", said.format(reports=store.reports()))
+
+
+def test_a_run_that_did_not_keep_what_its_sources_learnt_says_so_and_says_the_same(run):
+    case, _ = run()
+    old = call("why", 0, "i11")
+    ranks.keep(generate.generate(store.read("events"), store.read("items"), case.world.customers[["customer_id"]],
+                                 as_of=schema.end_of_day(AS_OF), seed=7))
+    new = call("why", 0, "i11")
+    assert "they learn again" in old.stderr and not new.stderr and old.stdout == new.stdout
+    assert "it ranks best, 11, at content_neighbours" in new.stdout
+
+
+def call(*words: object) -> Result:
+    return CliRunner().invoke(cli.main, [str(word) for word in words])
 
 
 def test_a_change_counts_only_if_deciding_again_shows_the_item(run):

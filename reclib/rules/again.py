@@ -8,12 +8,14 @@ import numpy as np
 import pandas as pd
 
 from reclib import schema, store
-from reclib.allocation.problem import Allocation
+from reclib.allocation.problem import Allocation, positions
 from reclib.rules import pairs, register, slates
 from reclib.rules.decide import aligned, draft_of, prepare, settle
 from reclib.rules.kinds import Rule
 from reclib.rules.plan import Case, Plan
 from reclib.rules.states import reduced
+
+TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class Desk:
         world: what rules may know.
         policy: whose slates.
         k: slots.
-        prices: of the run's shared limits: items (by id as text) and rows.
+        prices: of the run's shared limits: items (by id as text) and rows, and the gap of the slates that were found.
+        shown: slots of the items that the run shows, by item code.
         memory: cases prepared so far, by rules and slots.
     """
 
@@ -38,6 +41,7 @@ class Desk:
     policy: str
     k: int
     prices: dict
+    shown: dict[int, int]
     memory: dict = field(default_factory=dict, repr=False)
 
     def decide(self, *, ranked: pd.DataFrame | None = None, rules: list[Rule] | None = None, k: int | None = None,
@@ -56,6 +60,9 @@ class Desk:
         if freed is not None and freed[0] in case.refused:
             open_ = case.refused[freed[0]] & (case.pairs.item != freed[1])
             case = replace(case, refused=case.refused | {freed[0]: open_})
+        if "edge" not in self.memory:
+            self.memory["edge"] = np.zeros(len(self.world.items))
+            self.memory["edge"] = _edge(self, *self.decide())
         draft = draft_of(aligned(rows, case), case, self.policy)
         return case, settle(case, draft, _at_prices(draft, case, self))
 
@@ -70,13 +77,16 @@ def open_desk(customer: object, *, run: str, policy: str, items: pd.DataFrame, f
     offered = store.read("candidates", run=run, where=mine,
                          columns=["customer_id", "item_id", "source", "source_rank", "source_score"])
     people = store.read("customers", run=run, where=mine) if store.has("customers", run=run) else None
+    decided = store.read("decisions", run=run, columns=["customer_id", "policy", "item_id", "position"], where=mine | {"policy": policy})
     world = pairs.build(items, people, events, as_of=schema.end_of_day(source["as_of"]), customer_ids=pd.Series([customer]),
                         candidates=offered, everyone=facts.get("everyone"), event_types=facts.get("event_types"),
                         channel=facts.get("channel", pairs.HOME), delivered_at=facts.get("delivered_at"))
     if facts.get("buyers_share"):
         world.memory["buyers_share"] = world.items["item_id"].astype("str").map(facts["buyers_share"]), "item"
+    decided = decided.dropna(subset="position")
+    shown = dict(zip(world.code_items(decided["item_id"]).tolist(), decided["position"].astype(int).tolist()))
     return Desk(ranked, offered, register.from_records(facts["register"]), world, policy, facts["k"],
-                facts.get("prices", {}).get(policy, {}))
+                facts.get("prices", {}).get(policy, {}), shown)
 
 
 def desk_of(case: Case, plan: Plan, customer: int, ranked: pd.DataFrame, candidates: pd.DataFrame) -> Desk:
@@ -88,15 +98,19 @@ def desk_of(case: Case, plan: Plan, customer: int, ranked: pd.DataFrame, candida
         ranked: the customer's rows, of the plan's policy.
         candidates: the customer's rows.
     """
-    return Desk(ranked, candidates, case.rules, _narrowed(case.world, customer), plan.policy, case.k, prices_of(case, plan))
+    mine = np.flatnonzero((case.pairs.customer == customer) & (plan.position > 0))
+    shown = dict(zip(case.pairs.item[mine].tolist(), plan.position[mine].tolist()))
+    return Desk(ranked, candidates, case.rules, _narrowed(case.world, customer), plan.policy, case.k, prices_of(case, plan),
+                shown)
 
 
 def prices_of(case: Case, plan: Plan) -> dict:
-    """What shared limits cost: items (by id as text) and rows that have a price."""
+    """What shared limits cost: items (by id as text) and rows that have a price; and what better slates could be worth at most."""
     items = np.flatnonzero(plan.found.item_prices > 0)
     ids = case.world.items["item_id"].astype("str").take(items)
     return {"items": dict(zip(ids, plan.found.item_prices[items].round(9).tolist())),
-            "rows": {name: round(float(price), 9) for name, price in plan.found.row_prices.items() if price > 0}}
+            "rows": {name: round(float(price), 9) for name, price in plan.found.row_prices.items() if price > 0},
+            "gap": round(max(plan.found.bound - plan.found.value, 0.0), 6)}
 
 
 def _at_prices(draft: Plan, case: Case, desk: Desk) -> Allocation:
@@ -110,8 +124,26 @@ def _at_prices(draft: Plan, case: Case, desk: Desk) -> Allocation:
         n_iterations=0)
     taken, _ = reduced(case, replace(draft, found=empty))
     problem = draft.problem
-    position = slates.greedy(problem.item, problem.value - slates.laid_out(problem, taken), problem.quotas, problem.k)
-    return replace(empty, position=position)
+    net = problem.value - slates.laid_out(problem, taken - desk.memory["edge"][case.pairs.item])
+    return replace(empty, position=positions(problem, slates.greedy(problem.item, net, problem.quotas, problem.k) > 0))
+
+
+def _edge(desk: Desk, case: Case, plan: Plan) -> np.ndarray:
+    """By item, the least that makes the slate of the run the best one at its prices; 0 where it is that already.
+
+    Units are whole and prices are not: some customers have a slate that is a little worse than the best one at the prices.
+    All of them together lose no more than the gap, so a larger loss is no edge, and the slate is not reproduced.
+    """
+    net, item, shown = plan.score - reduced(case, plan)[0], case.pairs.item, plan.position > 0
+    was_shown, edge = np.isin(item, list(desk.shown)), desk.memory["edge"]
+    lost = net[shown].sum() - net[was_shown].sum()
+    if (shown == was_shown).all() or not lost <= desk.prices.get("gap", 0.0) + TOLERANCE:
+        return edge
+    extra = shown & ~was_shown
+    edge[item[was_shown]] = np.max(net[extra], initial=0.0) - np.min(net[was_shown], initial=0.0) + TOLERANCE
+    if was_shown.sum() < case.k:
+        edge[item[extra]] = -net[extra]
+    return edge
 
 
 def _narrowed(world: pairs.World, customer: int) -> pairs.World:

@@ -53,15 +53,14 @@ def _words(rule: Rule, case: Case, row: int) -> tuple[str, str]:
 
 
 def _tried_boost(desk: Desk, code: int, item: object, plan: Plan, row: int) -> dict:
-    """The smallest boost that shows the item, to a hundredth, by halving."""
+    """The smallest boost, in hundredths, that shows the item, by halving."""
     if plan.priority[row] <= 0 or not shows(boosted(desk, item, BOOST_UP_TO), code):
         return _change("boost", f"its priority were boosted more than {BOOST_UP_TO:g} times", None, False)
-    low, high = 1.0, BOOST_UP_TO
-    while high - low > 0.005 * high:
-        middle = (low + high) / 2
-        low, high = (low, middle) if shows(boosted(desk, item, middle), code) else (middle, high)
-    size = float(np.ceil(high * 100) / 100)
-    return _change("boost", f"its priority were boosted {size:.2f} times", size, shows(boosted(desk, item, size), code))
+    low, high = 100, int(100 * BOOST_UP_TO)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if shows(boosted(desk, item, middle / 100), code) else (middle, high)
+    return _change("boost", f"its priority were boosted {high / 100:.2f} times", high / 100, True)
 
 
 def boosted(desk: Desk, item: object, times: float) -> tuple[Case, Plan]:

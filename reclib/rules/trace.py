@@ -23,6 +23,10 @@ from reclib.rules.states import reduced
 STATES = ("not_in_catalogue", "unknown_customer", "not_retrieved", "filtered", "capped", "below_cut", "lost_to_allocation", "shown")
 
 
+# of a customer, an item and a run: where each source ranks the item, best first (source, source_rank, source_score)
+Ranks = Callable[[object, object, str], list[dict]]
+
+
 @dataclass(frozen=True)
 class Answer:
     """Why a customer sees an item or does not.
@@ -59,43 +63,44 @@ class Answer:
 
 
 def why(customer_id: object, item_id: object, *, run: str = store.LATEST, policy: str | None = None,
-        ranks: Callable[[object, object, str], list[dict]] | None = None) -> Answer:
+        ranks: Ranks | None = None) -> Answer:
     """Trace any pair of a customer and an item through the layers of a run.
 
     Args:
         customer_id, item_id: as the run names them; texts match whole-number ids.
         run: run whose tables are read.
         policy: whose slates; the run's main policy where missing.
-        ranks: tells of a customer, an item and a run where each source ranks the item, best first (source, source_rank);
-            asked only of pairs that no source offered.
+        ranks: asked of pairs that no source offered, see `Ranks`.
 
     Raises:
         FileNotFoundError: the run lacks a table; the sentence says which notebook writes it.
+        ValueError: the run has no such policy.
     """
     facts = store.read_facts("rules", run=run)
     items = store.read("items", run=run)
     policy = policy or facts.get("policy", "value")
+    if policy not in facts.get("prices", {policy: {}}):
+        raise ValueError(f"policy == {policy!r}, must be one of {sorted(facts['prices'])}.")
     item = _as_id(item_id, items["item_id"])
     if item is None:
         return Answer(customer_id, item_id, policy, "not_in_catalogue", f"The catalogue has no item {item_id}.")
     customer = _as_id(customer_id, store.read("decisions", run=run, columns=["customer_id"])["customer_id"])
     if customer is None:
         return Answer(customer_id, item, policy, "unknown_customer", f"Nothing was decided for customer {customer_id} in this run.")
-    own = store.read("decisions", run=run, columns=["policy", "customer_id", "item_id", "position"],
-                     where={"customer_id": customer, "policy": policy})
     desk = open_desk(customer, run=run, policy=policy, items=items, facts=facts)
-    is_offered = (desk.candidates["item_id"] == item).any()
-    return explain(desk, customer, item, published=own, beyond=[] if is_offered or ranks is None else ranks(customer, item, run))
+    return explain(desk, customer, item, beyond=_beyond(desk, customer, item, ranks, run))
 
 
-def explain(desk: Desk, customer: object, item: object, *, published: pd.DataFrame | None = None,
-            beyond: list[dict] | None = None) -> Answer:
+def _beyond(desk: Desk, customer: object, item: object, ranks: Ranks | None, run: str) -> list[dict]:
+    return [] if ranks is None or (desk.candidates["item_id"] == item).any() else ranks(customer, item, run)
+
+
+def explain(desk: Desk, customer: object, item: object, *, beyond: list[dict] | None = None) -> Answer:
     """Trace one pair of a customer that is on the desk.
 
     Args:
         desk: the customer.
         customer, item: the pair.
-        published: the customer's rows of `decisions`, to be held against.
         beyond: where sources rank an item that they did not offer, best first.
     """
     code = int(desk.world.code_items(pd.Series([item]))[0])
@@ -103,9 +108,9 @@ def explain(desk: Desk, customer: object, item: object, *, published: pd.DataFra
     at = np.flatnonzero(case.pairs.item == code)
     row = int(at[0]) if len(at) and plan.is_ranked[at[0]] else -1
     layers = _layers(desk, case, plan, row, item) | ({"beyond the lists": beyond} if beyond else {})
-    answer = _ended(desk, case, plan, row, customer, item, layers)
-    if published is not None:
-        answer = replace(answer, is_reproduced=_same_slate(case, plan, published))
+    slots = dict(zip(case.pairs.item.tolist(), plan.position.tolist()))
+    answer = replace(_ended(desk, case, plan, row, customer, item, layers),
+                     is_reproduced={code: slot for code, slot in slots.items() if slot} == desk.shown)
     if answer.state == "shown":
         return answer
     tried = changes.try_all(desk, case, plan, row, code, item)
@@ -127,8 +132,15 @@ def told(desk: Desk, case: Case, plan: Plan, row: int, item: object) -> Answer:
     return _ended(desk, case, plan, row, desk.ranked["customer_id"].iloc[0], item, _layers(desk, case, plan, row, item))
 
 
-def examples(case: Case, plan: Plan, ranked: pd.DataFrame, candidates: pd.DataFrame) -> pd.DataFrame:
+def examples(case: Case, plan: Plan, ranked: pd.DataFrame, candidates: pd.DataFrame, *, run: str = store.LATEST,
+             ranks: Ranks | None = None) -> pd.DataFrame:
     """One pair for each state that occurs, traced: the customer with most different states, the best rank of each.
+
+    Args:
+        case, plan: what was decided for all.
+        ranked, candidates: tables of the run.
+        run: run that `ranks` is asked for.
+        ranks: asked of the pair that no source offered, see `Ranks`.
 
     Returns:
         One row a state: customer_id, item_id, rank, state, rule_id, why, change.
@@ -145,7 +157,7 @@ def examples(case: Case, plan: Plan, ranked: pd.DataFrame, candidates: pd.DataFr
     first = states[states["customer"] == chosen].sort_values(["rank", "item"]).drop_duplicates("state")
     rows = []
     for item in case.world.items["item_id"].take(first["item"]).tolist() + _never_offered(case, desk):
-        told = explain(desk, customer, item)
+        told = explain(desk, customer, item, beyond=_beyond(desk, customer, item, ranks, run))
         rows.append({"customer_id": customer, "item_id": item, "rank": told.rank, "state": told.state, "rule_id": told.rule_id,
                      "why": told.sentence.split(" It would show")[0].split(" No single change")[0],
                      "change": "" if told.change is None else told.change["sentence"]})
@@ -247,10 +259,6 @@ def _not_retrieved(desk: Desk, customer: object, item: object, layers: dict) -> 
         return f"{start}{deepest}."
     best = layers["beyond the lists"][0]
     end = int(ends.get(best["source"], 0))
-    why = f"whose offers end at rank {end}" if best["source_rank"] > end else "but lost its place to items that more sources offer"
+    why = (f"whose offers end at rank {end}" if best["source_rank"] > end > 0 else
+           "but lost its place to items that more sources offer" if end else "none of whose offers was kept")
     return f"{start}; it ranks best, {best['source_rank']:,}, at {best['source']}, {why}."
-
-
-def _same_slate(case: Case, plan: Plan, published: pd.DataFrame) -> bool:
-    mine = set(case.world.items["item_id"].take(case.pairs.item[plan.position > 0]))
-    return mine == set(published.loc[published["position"].notna(), "item_id"])
