@@ -115,7 +115,7 @@ def test_a_pair_is_traced_in_sentences_or_as_a_record(monkeypatch):
     from reclib.rules import trace
 
     tried = [{"kind": "boost", "sentence": "it were boosted 2 times", "is_verified": True}]
-    answer = trace.Answer(1, "a", "value", "filtered", "Item a is filtered.", layers={"rules": [{"rule_id": "R"}]}, tried=tried)
+    answer = trace.Answer(1, "a", "value", "filtered", "Item a is filtered.", "Item a is filtered.", layers={"rules": [{"rule_id": "R"}]}, tried=tried)
     monkeypatch.setattr(trace, "why", lambda customer, item, **options: answer)
     assert call("why", 1, "a").output.splitlines() == [
         "Item a is filtered.", "  rules: rule_id R", "  tried, would show it: it were boosted 2 times",

@@ -103,7 +103,7 @@ def test_a_customer_is_decided_again_to_the_slot_also_where_units_are_whole_and_
              for customer in range(30)]
     again = [desk.decide()[1].position for desk in desks]
     assert np.concatenate(again).tolist() == plans["value"].position.tolist()
-    assert any(desk.memory["edge"].any() for desk in desks)
+    assert any(desk._edge.any() for desk in desks)
 
 
 def test_a_slate_that_loses_more_than_the_gap_is_not_reproduced(run):

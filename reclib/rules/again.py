@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -31,7 +32,7 @@ class Desk:
         k: slots.
         prices: of the run's shared limits: items (by id as text) and rows, and the gap of the slates that were found.
         shown: slots of the items that the run shows, by item code.
-        memory: cases prepared so far, by rules and slots.
+        cases: prepared so far, by rules and slots.
     """
 
     ranked: pd.DataFrame
@@ -42,7 +43,12 @@ class Desk:
     k: int
     prices: dict
     shown: dict[int, int]
-    memory: dict = field(default_factory=dict, repr=False)
+    cases: dict = field(default_factory=dict, repr=False)
+
+    @property
+    def customer(self) -> object:
+        """Id of the customer."""
+        return self.world.customers["customer_id"].tolist()[0]
 
     def decide(self, *, ranked: pd.DataFrame | None = None, rules: list[Rule] | None = None, k: int | None = None,
                freed: tuple[str, int] | None = None) -> tuple[Case, Plan]:
@@ -52,41 +58,105 @@ class Desk:
             ranked, rules, k: in place of the run's own.
             freed: a rule and an item code: as if the rule did not refuse this pair.
         """
-        rows, asked = self.ranked if ranked is None else ranked, self.rules if rules is None else rules
-        key = tuple(rule.id for rule in asked), self.k if k is None else k
-        if key not in self.memory:
-            self.memory[key] = prepare(self.ranked, asked, self.world, k=key[1])
-        case = self.memory[key]
+        case = self._case(self.rules if rules is None else rules, self.k if k is None else k)
         if freed is not None and freed[0] in case.refused:
-            open_ = case.refused[freed[0]] & (case.pairs.item != freed[1])
-            case = replace(case, refused=case.refused | {freed[0]: open_})
-        if "edge" not in self.memory:
-            self.memory["edge"] = np.zeros(len(self.world.items))
-            self.memory["edge"] = _edge(self, *self.decide())
-        draft = draft_of(aligned(rows, case), case, self.policy)
-        return case, settle(case, draft, _at_prices(draft, case, self))
+            still = case.refused[freed[0]] & (case.pairs.item != freed[1])
+            case = replace(case, refused=case.refused | {freed[0]: still})
+        return case, self._planned(case, self.ranked if ranked is None else ranked, self._edge)
+
+    def _case(self, rules: list[Rule], k: int) -> Case:
+        key = tuple(rule.id for rule in rules), k
+        if key not in self.cases:
+            self.cases[key] = prepare(self.ranked, rules, self.world, k=k)
+        return self.cases[key]
+
+    def _planned(self, case: Case, ranked: pd.DataFrame, edge: np.ndarray) -> Plan:
+        """The best slate at the run's prices of the shared limits, what has an edge worth more by that."""
+        draft = draft_of(aligned(ranked, case), case, self.policy)
+        problem = draft.problem
+        empty = Allocation(
+            position=np.zeros(problem.item.shape, dtype="int16"), value=0.0, bound=0.0, item_prices=self._item_prices,
+            row_prices=self.prices.get("rows", {}), rows=pd.DataFrame(columns=["name", "slack"]), fill_rate=0.0, method="prices",
+            n_iterations=0)
+        taken = reduced(case, replace(draft, found=empty))[0] - edge[case.pairs.item]
+        is_shown = slates.greedy(problem.item, problem.value - slates.laid_out(problem, taken), problem.quotas, problem.k) > 0
+        return settle(case, draft, replace(empty, position=positions(problem, is_shown)))
+
+    @cached_property
+    def _item_prices(self) -> np.ndarray:
+        return self.world.items["item_id"].astype("str").map(self.prices.get("items", {})).fillna(0.0).to_numpy("float64")
+
+    @cached_property
+    def _edge(self) -> np.ndarray:
+        """By item, the least that makes the slate of the run the best one at its prices; 0 where it is that already.
+
+        Units are whole and prices are not: some customers have a slate that is a little worse than the best one at the prices.
+        All of them together lose no more than the gap, so a larger loss is no edge, and the slate is not reproduced.
+        """
+        edge, case = np.zeros(len(self.world.items)), self._case(self.rules, self.k)
+        plan = self._planned(case, self.ranked, edge)
+        item, net, best = case.pairs.item, plan.score - reduced(case, plan)[0], plan.position > 0
+        own = np.isin(item, list(self.shown))
+        extra = best & ~own
+        if (own == best).all() or not net[best].sum() - net[own].sum() <= self.prices.get("gap", 0.0) + TOLERANCE:
+            return edge
+        edge[item[own]] = np.max(net[extra], initial=0.0) - np.min(net[own], initial=0.0) + TOLERANCE
+        if own.sum() < case.k:
+            edge[item[extra]] = -net[extra]
+        return edge
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A pair of the customer on a desk, as the customer was decided.
+
+    Attributes:
+        desk: the customer.
+        case, plan: as the desk decided.
+        item, code: the item, by id and by code.
+        row: of the pair in the case; -1 where it was not ranked.
+    """
+
+    desk: Desk
+    case: Case
+    plan: Plan
+    item: object
+    code: int
+    row: int
+
+
+def look(desk: Desk, item: object) -> Pair:
+    """Decide the customer, and find an item of the catalogue in what was decided."""
+    code = int(desk.world.code_items(pd.Series([item]))[0])
+    case, plan = desk.decide()
+    at = np.flatnonzero((case.pairs.item == code) & plan.is_ranked)
+    return Pair(desk, case, plan, item.item() if isinstance(item, np.generic) else item, code, int(at[0]) if len(at) else -1)
 
 
 def open_desk(customer: object, *, run: str, policy: str, items: pd.DataFrame, facts: dict) -> Desk:
-    """Read one customer's rows of a run."""
-    source = store.read_facts("source", run=run)
-    mine = {"customer_id": customer}
-    ranked = store.read("ranked", run=run, where=mine | {"policy": policy},
-                        columns=["policy", "customer_id", "item_id", "p_response", "value", "priority", "rank"])
-    events = store.read("events", run=run, columns=["occurred_at", "customer_id", "item_id", "event_type"], where=mine)
-    offered = store.read("candidates", run=run, where=mine,
-                         columns=["customer_id", "item_id", "source", "source_rank", "source_score"])
+    """Read one customer's rows of a run.
+
+    Args:
+        customer: as the run names it.
+        run: run whose tables are read.
+        policy: whose slates.
+        items: the `items` table.
+        facts: of the rules, see `tables.facts`.
+    """
+    source, pair = store.read_facts("source", run=run), ["customer_id", "item_id"]
+    mine, ours = {"customer_id": customer}, {"customer_id": customer, "policy": policy}
+    ranked = store.read("ranked", run=run, where=ours, columns=["policy", *pair, "p_response", "value", "priority", "rank"])
+    events = store.read("events", run=run, where=mine, columns=["occurred_at", *pair, "event_type"])
+    offered = store.read("candidates", run=run, where=mine, columns=[*pair, "source", "source_rank", "source_score"])
     people = store.read("customers", run=run, where=mine) if store.has("customers", run=run) else None
-    decided = store.read("decisions", run=run, columns=["customer_id", "policy", "item_id", "position"], where=mine | {"policy": policy})
+    shown = store.read("decisions", run=run, where=ours, columns=["policy", *pair, "position"]).dropna(subset="position")
     world = pairs.build(items, people, events, as_of=schema.end_of_day(source["as_of"]), customer_ids=pd.Series([customer]),
                         candidates=offered, everyone=facts.get("everyone"), event_types=facts.get("event_types"),
                         channel=facts.get("channel", pairs.HOME), delivered_at=facts.get("delivered_at"))
     if facts.get("buyers_share"):
         world.memory["buyers_share"] = world.items["item_id"].astype("str").map(facts["buyers_share"]), "item"
-    decided = decided.dropna(subset="position")
-    shown = dict(zip(world.code_items(decided["item_id"]).tolist(), decided["position"].astype(int).tolist()))
     return Desk(ranked, offered, register.from_records(facts["register"]), world, policy, facts["k"],
-                facts.get("prices", {}).get(policy, {}), shown)
+                facts.get("prices", {}).get(policy, {}), _slots(world.code_items(shown["item_id"]), shown["position"].astype(int)))
 
 
 def desk_of(case: Case, plan: Plan, customer: int, ranked: pd.DataFrame, candidates: pd.DataFrame) -> Desk:
@@ -98,10 +168,18 @@ def desk_of(case: Case, plan: Plan, customer: int, ranked: pd.DataFrame, candida
         ranked: the customer's rows, of the plan's policy.
         candidates: the customer's rows.
     """
-    mine = np.flatnonzero((case.pairs.customer == customer) & (plan.position > 0))
-    shown = dict(zip(case.pairs.item[mine].tolist(), plan.position[mine].tolist()))
+    own = case.pairs.customer == customer
     return Desk(ranked, candidates, case.rules, _narrowed(case.world, customer), plan.policy, case.k, prices_of(case, plan),
-                shown)
+                _slots(case.pairs.item[own], plan.position[own]))
+
+
+def slots_of(case: Case, plan: Plan) -> dict[int, int]:
+    """Slots of what one customer is shown, by item code."""
+    return _slots(case.pairs.item, plan.position)
+
+
+def _slots(items: np.ndarray, positions: np.ndarray) -> dict[int, int]:
+    return {int(item): int(slot) for item, slot in zip(items, positions) if slot > 0}
 
 
 def prices_of(case: Case, plan: Plan) -> dict:
@@ -111,39 +189,6 @@ def prices_of(case: Case, plan: Plan) -> dict:
     return {"items": dict(zip(ids, plan.found.item_prices[items].round(9).tolist())),
             "rows": {name: round(float(price), 9) for name, price in plan.found.row_prices.items() if price > 0},
             "gap": round(max(plan.found.bound - plan.found.value, 0.0), 6)}
-
-
-def _at_prices(draft: Plan, case: Case, desk: Desk) -> Allocation:
-    """The customer's best slate at the run's prices of the shared limits."""
-    if "item prices" not in desk.memory:
-        found = desk.world.items["item_id"].astype("str").map(desk.prices.get("items", {}))
-        desk.memory["item prices"] = found.fillna(0.0).to_numpy("float64")
-    empty = Allocation(
-        position=np.zeros(draft.problem.item.shape, dtype="int16"), value=0.0, bound=0.0, item_prices=desk.memory["item prices"],
-        row_prices=desk.prices.get("rows", {}), rows=pd.DataFrame(columns=["name", "slack"]), fill_rate=0.0, method="prices",
-        n_iterations=0)
-    taken, _ = reduced(case, replace(draft, found=empty))
-    problem = draft.problem
-    net = problem.value - slates.laid_out(problem, taken - desk.memory["edge"][case.pairs.item])
-    return replace(empty, position=positions(problem, slates.greedy(problem.item, net, problem.quotas, problem.k) > 0))
-
-
-def _edge(desk: Desk, case: Case, plan: Plan) -> np.ndarray:
-    """By item, the least that makes the slate of the run the best one at its prices; 0 where it is that already.
-
-    Units are whole and prices are not: some customers have a slate that is a little worse than the best one at the prices.
-    All of them together lose no more than the gap, so a larger loss is no edge, and the slate is not reproduced.
-    """
-    net, item, shown = plan.score - reduced(case, plan)[0], case.pairs.item, plan.position > 0
-    was_shown, edge = np.isin(item, list(desk.shown)), desk.memory["edge"]
-    lost = net[shown].sum() - net[was_shown].sum()
-    if (shown == was_shown).all() or not lost <= desk.prices.get("gap", 0.0) + TOLERANCE:
-        return edge
-    extra = shown & ~was_shown
-    edge[item[was_shown]] = np.max(net[extra], initial=0.0) - np.min(net[was_shown], initial=0.0) + TOLERANCE
-    if was_shown.sum() < case.k:
-        edge[item[extra]] = -net[extra]
-    return edge
 
 
 def _narrowed(world: pairs.World, customer: int) -> pairs.World:

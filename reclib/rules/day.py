@@ -60,7 +60,7 @@ class Day:
         own = self._days[customer]
         rank = min(int(rank), int(own.plan.rank.max()))
         row = int(np.flatnonzero(own.plan.is_ranked & (own.plan.rank == rank))[0])
-        told = trace.told(own.desk, own.case, own.plan, row, own.case.world.items["item_id"].iloc[int(own.case.pairs.item[row])])
+        told = trace.told(trace.look(own.desk, own.case.world.items["item_id"].iloc[int(own.case.pairs.item[row])]))
         return plots.day(own.history, own.offers, own.ranks, chosen=rank), self._said(customer, own, told)
 
     def _missed(self) -> int:

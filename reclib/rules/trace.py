@@ -16,12 +16,12 @@ import pandas as pd
 from reclib import store
 from reclib.report import number
 from reclib.rules import changes, filters
-from reclib.rules.again import Desk, desk_of, open_desk
+from reclib.rules.again import Desk, Pair, desk_of, look, open_desk, slots_of
+from reclib.rules.kinds import Rule
 from reclib.rules.plan import Case, Plan
 from reclib.rules.states import reduced
 
 STATES = ("not_in_catalogue", "unknown_customer", "not_retrieved", "filtered", "capped", "below_cut", "lost_to_allocation", "shown")
-
 
 # of a customer, an item and a run: where each source ranks the item, best first (source, source_rank, source_score)
 Ranks = Callable[[object, object, str], list[dict]]
@@ -34,19 +34,21 @@ class Answer:
     Attributes:
         customer_id, item_id, policy: the pair, as the run names it, and whose slates are meant.
         state: one of `STATES`.
-        sentence: the answer for people.
+        because: what became of the pair, in one sentence.
+        sentence: the same and what would have shown it.
         rule_id, reason: the first rule that refused or held back the pair, and its reason.
         rank, position: rank before rules and slot, where there are any.
         layers: what each layer knows of the pair.
         change: the smallest single change that shows it: kind, sentence, size, is_verified; None where none does.
         tried: every change of the closed list that was tried, with `is_verified`.
-        is_reproduced: deciding the customer again gives the slate of the run.
+        is_reproduced: deciding the customer again gives the slate of the run, slot by slot.
     """
 
     customer_id: Any
     item_id: Any
     policy: str
     state: str
+    because: str
     sentence: str
     rule_id: str | None = None
     reason: str | None = None
@@ -76,60 +78,56 @@ def why(customer_id: object, item_id: object, *, run: str = store.LATEST, policy
         FileNotFoundError: the run lacks a table; the sentence says which notebook writes it.
         ValueError: the run has no such policy.
     """
-    facts = store.read_facts("rules", run=run)
-    items = store.read("items", run=run)
+    facts, items = store.read_facts("rules", run=run), store.read("items", run=run)
     policy = policy or facts.get("policy", "value")
     if policy not in facts.get("prices", {policy: {}}):
         raise ValueError(f"policy == {policy!r}, must be one of {sorted(facts['prices'])}.")
     item = _as_id(item_id, items["item_id"])
     if item is None:
-        return Answer(customer_id, item_id, policy, "not_in_catalogue", f"The catalogue has no item {item_id}.")
+        return _unknown(customer_id, item_id, policy, "not_in_catalogue", f"The catalogue has no item {item_id}.")
     customer = _as_id(customer_id, store.read("decisions", run=run, columns=["customer_id"])["customer_id"])
     if customer is None:
-        return Answer(customer_id, item, policy, "unknown_customer", f"Nothing was decided for customer {customer_id} in this run.")
-    desk = open_desk(customer, run=run, policy=policy, items=items, facts=facts)
-    return explain(desk, customer, item, beyond=_beyond(desk, customer, item, ranks, run))
+        return _unknown(customer_id, item, policy, "unknown_customer", f"Nothing was decided for customer {customer_id} in this run.")
+    return explain(open_desk(customer, run=run, policy=policy, items=items, facts=facts), item, run=run, ranks=ranks)
 
 
-def _beyond(desk: Desk, customer: object, item: object, ranks: Ranks | None, run: str) -> list[dict]:
-    return [] if ranks is None or (desk.candidates["item_id"] == item).any() else ranks(customer, item, run)
-
-
-def explain(desk: Desk, customer: object, item: object, *, beyond: list[dict] | None = None) -> Answer:
-    """Trace one pair of a customer that is on the desk.
+def explain(desk: Desk, item: object, *, run: str = store.LATEST, ranks: Ranks | None = None) -> Answer:
+    """Trace a pair of the customer on the desk, and look for the smallest change that would have shown it.
 
     Args:
         desk: the customer.
-        customer, item: the pair.
-        beyond: where sources rank an item that they did not offer, best first.
+        item: an item of the catalogue.
+        run: run that `ranks` is asked of.
+        ranks: asked of pairs that no source offered, see `Ranks`.
     """
-    code = int(desk.world.code_items(pd.Series([item]))[0])
-    case, plan = desk.decide()
-    at = np.flatnonzero(case.pairs.item == code)
-    row = int(at[0]) if len(at) and plan.is_ranked[at[0]] else -1
-    layers = _layers(desk, case, plan, row, item) | ({"beyond the lists": beyond} if beyond else {})
-    slots = dict(zip(case.pairs.item.tolist(), plan.position.tolist()))
-    answer = replace(_ended(desk, case, plan, row, customer, item, layers),
-                     is_reproduced={code: slot for code, slot in slots.items() if slot} == desk.shown)
+    pair = look(desk, item)
+    is_offered = ranks is None or (desk.candidates["item_id"] == item).any()
+    answer = told(pair, beyond=None if is_offered else ranks(desk.customer, item, run))
     if answer.state == "shown":
         return answer
-    tried = changes.try_all(desk, case, plan, row, code, item)
+    tried = changes.try_all(pair)
     change = next((one for one in tried if one["is_verified"]), None)
-    said = (f" It would show if {change['sentence']}." if change
-            else " No single change of the list would have shown it.")
-    return replace(answer, tried=tried, change=change, sentence=answer.sentence + said)
+    said = f"It would show if {change['sentence']}." if change else "No single change of the list would have shown it."
+    return replace(answer, tried=tried, change=change, sentence=f"{answer.because} {said}")
 
 
-def told(desk: Desk, case: Case, plan: Plan, row: int, item: object) -> Answer:
-    """What became of a ranked pair of a customer who has been decided, without looking for a change that would show it.
+def told(pair: Pair, *, beyond: list[dict] | None = None) -> Answer:
+    """What became of a pair, without looking for a change that would show it.
 
     Args:
-        desk: the customer.
-        case, plan: as the desk decided.
-        row: of the pair in the case.
-        item: its item.
+        pair: of a customer who has been decided.
+        beyond: where sources rank an item that none of them offered, best first; None where they were not asked.
     """
-    return _ended(desk, case, plan, row, desk.ranked["customer_id"].iloc[0], item, _layers(desk, case, plan, row, item))
+    layers = _layers(pair) | ({} if beyond is None else {"beyond the lists": beyond})
+    state, rank, position, rule = "not_retrieved", None, None, None
+    because = _not_retrieved(pair, layers) if pair.row < 0 else ""
+    if pair.row >= 0:
+        state, rank = str(pair.plan.state[pair.row]), int(pair.plan.rank[pair.row])
+        position, rule = int(pair.plan.position[pair.row]) or None, _rule(pair)
+        because = _ranked(pair, state, rule, layers)
+    return Answer(pair.desk.customer, pair.item, pair.plan.policy, state, because, because, rule.id if rule else None,
+                  rule.reason if rule else None, rank, position, layers,
+                  is_reproduced=slots_of(pair.case, pair.plan) == pair.desk.shown)
 
 
 def examples(case: Case, plan: Plan, ranked: pd.DataFrame, candidates: pd.DataFrame, *, run: str = store.LATEST,
@@ -139,7 +137,7 @@ def examples(case: Case, plan: Plan, ranked: pd.DataFrame, candidates: pd.DataFr
     Args:
         case, plan: what was decided for all.
         ranked, candidates: tables of the run.
-        run: run that `ranks` is asked for.
+        run: run that `ranks` is asked of.
         ranks: asked of the pair that no source offered, see `Ranks`.
 
     Returns:
@@ -151,17 +149,15 @@ def examples(case: Case, plan: Plan, ranked: pd.DataFrame, candidates: pd.DataFr
     if not len(kinds):
         return pd.DataFrame(columns=["customer_id", "item_id", "rank", "state", "rule_id", "why", "change"])
     chosen = int(kinds[kinds == kinds.max()].index.min())
-    customer = case.world.customers["customer_id"].iloc[chosen]
+    customer, items = case.world.customers["customer_id"].iloc[chosen], case.world.items["item_id"]
     own = ranked[(ranked["policy"] == plan.policy) & (ranked["customer_id"] == customer)].reset_index(drop=True)
     desk = desk_of(case, plan, chosen, own, candidates[candidates["customer_id"] == customer].reset_index(drop=True))
     first = states[states["customer"] == chosen].sort_values(["rank", "item"]).drop_duplicates("state")
-    rows = []
-    for item in case.world.items["item_id"].take(first["item"]).tolist() + _never_offered(case, desk):
-        told = explain(desk, customer, item, beyond=_beyond(desk, customer, item, ranks, run))
-        rows.append({"customer_id": customer, "item_id": item, "rank": told.rank, "state": told.state, "rule_id": told.rule_id,
-                     "why": told.sentence.split(" It would show")[0].split(" No single change")[0],
-                     "change": "" if told.change is None else told.change["sentence"]})
-    return pd.DataFrame(rows).astype({"rank": "Int64"})
+    asked = items.take(first["item"]).tolist() + items[~items.isin(own["item_id"])].head(1).tolist()
+    found = [explain(desk, item, run=run, ranks=ranks) for item in asked]
+    return pd.DataFrame([{
+        "customer_id": one.customer_id, "item_id": one.item_id, "rank": one.rank, "state": one.state, "rule_id": one.rule_id,
+        "why": one.because, "change": one.change["sentence"] if one.change else ""} for one in found]).astype({"rank": "Int64"})
 
 
 def example_sentence(table: pd.DataFrame) -> str:
@@ -177,44 +173,41 @@ def example_sentence(table: pd.DataFrame) -> str:
             f"{one['change']}.")
 
 
-def _never_offered(case: Case, desk: Desk) -> list:
-    ranked = set(desk.ranked["item_id"])
-    return next(([item] for item in case.world.items["item_id"] if item not in ranked), [])
-
-
 def _as_id(given: object, known: pd.Series) -> object | None:
     """The id as the table has it: a text such as `12` matches a whole number."""
-    value: object = given
+    value: object = str(given)
     if pd.api.types.is_integer_dtype(known):
         try:
             value = int(str(given))
         except ValueError:
             return None
-    else:
-        value = str(given)
     return value if (known == value).any() else None
 
 
-def _layers(desk: Desk, case: Case, plan: Plan, row: int, item: object) -> dict:
-    offered = desk.candidates[desk.candidates["item_id"] == item].sort_values(["source_rank", "source"])
-    code = int(desk.world.code_items(pd.Series([item]))[0])
-    seen = desk.world.events.loc[desk.world.events["item_code"] == code, "event_type"].astype("str").value_counts()
-    layers: dict[str, Any] = {
-        "signals": {f"n_{name}": int(seen[name]) for name in sorted(seen.index)},
-        "candidates": [{"source": str(one.source), "source_rank": int(one.source_rank), "source_score": float(one.source_score)}
-                       for one in offered.itertuples()]}
+def _unknown(customer: object, item: object, policy: str, state: str, sentence: str) -> Answer:
+    return Answer(customer, item, policy, state, sentence, sentence)
+
+
+def _layers(pair: Pair) -> dict:
+    """What each layer knows of the pair."""
+    case, plan, row = pair.case, pair.plan, pair.row
+    events, offered = pair.desk.world.events, pair.desk.candidates
+    seen = events.loc[events["item_code"] == pair.code, "event_type"].astype("str").value_counts()
+    offered = offered[offered["item_id"] == pair.item].sort_values(["source_rank", "source"])
+    layers: dict[str, Any] = {"signals": {f"n_{name}": int(seen[name]) for name in sorted(seen.index)},
+                              "candidates": offered[["source", "source_rank", "source_score"]].to_dict("records")}
     if row < 0:
         return layers
     price, parts = reduced(case, plan)
-    layers["ranking"] = {"rank": int(plan.rank[row]), "p_response": float(plan.p_response[row]), "money": float(plan.money[row]),
-                         "priority": float(plan.priority[row])}
-    layers["rules"] = [{"rule_id": rule.id, "kind": rule.kind, "reason": rule.reason, "met": filters.met(rule, case.pairs, row)}
-                       for rule in case.live(plan.policy) if rule.id in case.refused and case.refused[rule.id][row]]
-    score = plan.score[row]
-    layers["allocation"] = {"score": float(score) if np.isfinite(score) else None, "price": round(float(price[row]), 6),
-                            "prices": {name: round(float(part[row]), 6) for name, part in parts.items() if part[row] != 0},
-                            "cut": round(_cut(case, plan, price), 6)}
-    return layers
+    score = float(plan.score[row])
+    return layers | {
+        "ranking": {"rank": int(plan.rank[row])} | {
+            name: float(getattr(plan, name)[row]) for name in ("p_response", "money", "priority")},
+        "rules": [{"rule_id": rule.id, "kind": rule.kind, "reason": rule.reason, "met": filters.met(rule, case.pairs, row)}
+                  for rule in changes.refusing(pair)],
+        "allocation": {"score": score if np.isfinite(score) else None, "price": round(float(price[row]), 6),
+                       "prices": {name: round(float(part[row]), 6) for name, part in parts.items() if part[row] != 0},
+                       "cut": round(_cut(case, plan, price), 6)}}
 
 
 def _cut(case: Case, plan: Plan, price: np.ndarray) -> float:
@@ -223,42 +216,43 @@ def _cut(case: Case, plan: Plan, price: np.ndarray) -> float:
     return float((plan.score - price)[shown].min()) if (plan.position > 0).sum() >= case.k and shown.any() else 0.0
 
 
-def _ended(desk: Desk, case: Case, plan: Plan, row: int, customer: object, item: object, layers: dict) -> Answer:
-    answer = Answer(customer, item, plan.policy, "not_retrieved", "", layers=layers)
-    if row < 0:
-        return replace(answer, sentence=_not_retrieved(desk, customer, item, layers))
-    state, rank = str(plan.state[row]), int(plan.rank[row])
-    answer = replace(answer, state=state, rank=rank)
+def _rule(pair: Pair) -> Rule | None:
+    """The first rule that refused the pair, or the one that held it back."""
+    first, blame = int(pair.plan.first[pair.row]), int(pair.plan.blame[pair.row])
+    return pair.case.rules[max(first, blame)] if max(first, blame) >= 0 else None
+
+
+def _ranked(pair: Pair, state: str, rule: Rule | None, layers: dict) -> str:
+    """What became of a ranked pair, in one sentence."""
+    item, customer, rank, found = pair.item, pair.desk.customer, layers["ranking"]["rank"], layers["allocation"]
     if state == "shown":
-        slot = int(plan.position[row])
-        return replace(answer, position=slot, sentence=f"Customer {customer} sees item {item} in slot {slot} (ranked {rank}).")
-    number_of = int(plan.first[row]) if state == "filtered" else int(plan.blame[row])
-    rule = case.rules[number_of] if number_of >= 0 else None
-    told = layers["allocation"]
-    short = round(told["cut"] + told["price"] - (told["score"] or 0.0), 6)
-    start = f"Item {item}, ranked {rank} for customer {customer}, "
-    words = {
-        "filtered": lambda: f"was refused by {', '.join(one['rule_id'] + ' (' + one['met'] + ')' for one in layers['rules'])}.",
-        "capped": lambda: f"had no place beside the items above it: {rule.id} ({rule.reason}).",
-        "lost_to_allocation": lambda: f"lost to {rule.id if rule else 'a shared limit'}, at a price of {number(told['price'])} "
-                                      f"against its score of {number(told['score'])}.",
-        "below_cut": lambda: f"stayed below the last slot by {number(max(short, 0.0))}."}
-    return replace(answer, rule_id=rule.id if rule else None, reason=rule.reason if rule else None, sentence=start + words[state]())
+        return f"Customer {customer} sees item {item} in slot {int(pair.plan.position[pair.row])} (ranked {rank})."
+    if state == "filtered":
+        end = "was refused by " + ", ".join(f"{one['rule_id']} ({one['met']})" for one in layers["rules"])
+    elif state == "capped":
+        end = f"had no place beside the items above it: {rule.id} ({rule.reason})"
+    elif state == "lost_to_allocation":
+        end = (f"lost to {rule.id if rule else 'a shared limit'}, at a price of {number(found['price'])} against its score of "
+               f"{number(found['score'])}")
+    else:
+        end = f"stayed below the last slot by {number(max(round(found['cut'] + found['price'] - found['score'], 6), 0.0))}"
+    return f"Item {item}, ranked {rank} for customer {customer}, {end}."
 
 
-def _not_retrieved(desk: Desk, customer: object, item: object, layers: dict) -> str:
-    found = layers["candidates"]
+def _not_retrieved(pair: Pair, layers: dict) -> str:
+    """Which source came closest to offering a pair that was not ranked, in one sentence."""
+    item, customer, found = pair.item, pair.desk.customer, layers["candidates"]
     if found:
-        best = found[0]
-        return (f"Item {item} was offered to customer {customer} by {best['source']} at rank {best['source_rank']}, but was cut "
-                "before ranking.")
+        return (f"Item {item} was offered to customer {customer} by {found[0]['source']} at rank {found[0]['source_rank']}, but was "
+                "cut before ranking.")
     start = f"No source offered item {item} to customer {customer}"
-    ends = desk.candidates.groupby("source", observed=True)["source_rank"].max()
-    if not layers.get("beyond the lists"):
-        deepest = f"; the longest list, of {ends.idxmax()}, ends at rank {int(ends.max())}" if len(ends) else ""
-        return f"{start}{deepest}."
+    ends = pair.desk.candidates.groupby("source", observed=True)["source_rank"].max()
+    if "beyond the lists" not in layers:
+        return f"{start}; the longest list, of {ends.idxmax()}, ends at rank {int(ends.max())}." if len(ends) else f"{start}."
+    if not layers["beyond the lists"]:
+        return f"{start}, and none ranks it at all."
     best = layers["beyond the lists"][0]
     end = int(ends.get(best["source"], 0))
-    why = (f"whose offers end at rank {end}" if best["source_rank"] > end > 0 else
-           "but lost its place to items that more sources offer" if end else "none of whose offers was kept")
+    why = ("none of whose offers was kept" if not end else f"whose offers end at rank {end}" if best["source_rank"] > end
+           else "but lost its place to items that more sources offer")
     return f"{start}; it ranks best, {best['source_rank']:,}, at {best['source']}, {why}."
