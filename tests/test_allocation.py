@@ -1,5 +1,6 @@
 """Allocation solved exactly: small problems that can be checked by hand, and what cannot hold."""
 
+from dataclasses import replace
 from itertools import combinations, product
 
 import numpy as np
@@ -37,7 +38,7 @@ def test_scarce_stock_goes_where_it_is_missed_most():
 
 def test_item_price_is_the_worth_of_one_more_placement():
     scarce = two_by_two(stock=np.array([1.0, np.inf]))
-    more = scarce.with_stock(np.array([2.0, np.inf]))
+    more = replace(scarce, stock=np.array([2.0, np.inf]))
     price = solve_exact(scarce).item_prices[0]
     assert price >= (5 + 3) - (4 + 3) - 1e-9
     assert relax(more).bound <= relax(scarce).bound + price + 1e-9
@@ -76,9 +77,9 @@ def test_margin_floor_counts_expected_sales():
 
 
 def test_filtered_pairs_are_never_shown_and_can_be_freed():
-    problem = two_by_two().with_values([-np.inf, 4.0, 3.0, 1.0])
-    assert problem.of_pairs(solve(problem).position).tolist() == [0, 1, 1, 0]
-    assert solve(problem.with_values([5.0, 4.0, 3.0, 1.0])).value == pytest.approx(8)
+    problem = replace(two_by_two(), value=np.array([[-np.inf, 4.0], [3.0, 1.0]]))
+    assert solve(problem).position.tolist() == [[0, 1], [1, 0]]
+    assert solve(replace(problem, value=two_by_two().value)).value == pytest.approx(8)
 
 
 def test_customers_without_pairs_count_as_slots():
@@ -132,7 +133,7 @@ def contested(rng: np.random.Generator) -> p.Problem:
     rows = (p.min_exposure("a", member[0], int(rng.integers(0, 4)), **soft["a"]),
             p.min_exposure("b", member[1], int(rng.integers(0, 4)), **soft["b"]),
             p.min_share("c", member[2], rng.integers(0, 5) / 4, of="slots", n_slots=n * k, **soft["c"]),
-            p.max_exposure("d", member[3], int(rng.integers(0, 3)), **soft["d"]),
+            p.budget("d", member[3], int(rng.integers(0, 3)), per="placement", **soft["d"]),
             p.budget("e", rng.integers(0, 3, n_items), int(rng.integers(0, 5)), **soft["e"]))
     values = rng.integers(1, 9, n * n_items).astype(float)
     return p.from_pairs(
@@ -195,7 +196,7 @@ def test_soft_rows_yield_first_come_first_and_hard_ones_never(seed):
 def test_a_row_that_yields_gets_back_what_a_later_one_leaves_it():
     first, second = np.array([True, False]), np.array([False, True])
     problem = two_by_two(rows=(p.min_exposure("early", first, 1, is_hard=False, yields=1),
-                               p.max_exposure("late", second, 0, is_hard=False, yields=2), p.min_exposure("hard", second, 2)))
+                               p.budget("late", second, 0, per="placement", is_hard=False, yields=2), p.min_exposure("hard", second, 2)))
     found = solve(problem)
     assert found.relaxed == ("early", "late") and found.rows["miss"].tolist() == pytest.approx([1, 2, 0])
 

@@ -28,6 +28,7 @@ from reclib.allocation.naive import (
 )
 from reclib.allocation.prices import (
     Prices,
+    as_shown,
     best_slates,
     bound_of,
     certified_bound,
@@ -58,9 +59,9 @@ def tiny_catalogue(rng: np.random.Generator, *, floors: bool = False) -> p.Probl
     rows = (p.budget("promo", price * 0.1 * (rng.random(n_items) < 0.5), float(rng.uniform(0, 2))),
             p.margin_floor("margin", price, rate, float(rng.uniform(0.2, 0.35))),
             p.min_share("own", rng.random(n_items) < 0.4, float(rng.uniform(0, 0.8))),
-            p.max_share("new", rng.random(n_items) < 0.4, float(rng.uniform(0.1, 0.9))),
-            p.max_share("heavy", rng.random(n_items) < 0.4, float(rng.uniform(0.1, 0.9)), of=p.SLOTS, n_slots=n * k),
-            p.max_exposure("loud", rng.random(n_items) < 0.4, int(rng.integers(0, n + 3))))
+            p.min_share("old", rng.random(n_items) < 0.6, float(rng.uniform(0.1, 0.9))),
+            p.budget("heavy", rng.random(n_items) < 0.4, float(rng.uniform(0.1, 0.9)) * n * k, per="placement"),
+            p.budget("loud", rng.random(n_items) < 0.4, int(rng.integers(0, n + 3)), per="placement"))
     if floors:
         rows += (p.min_exposure("known", rng.random(n_items) < 0.5, int(rng.integers(0, n + 1))),
                  p.min_share("fresh", rng.random(n_items) < 0.5, float(rng.uniform(0, 0.4)), of=p.SLOTS, n_slots=n * k))
@@ -106,11 +107,7 @@ def test_no_limit_is_exceeded_on_ten_thousand_catalogues_whatever_the_prices(see
         problem = tiny_catalogue(rng)
         prices = Prices(rng.exponential(1, problem.n_items) * (rng.random(problem.n_items) < 0.3),
                         rng.exponential(2, len(problem.rows)) * (rng.random(len(problem.rows)) < 0.5))
-        column = best_slates(problem, prices, keep=True).column
-        shown = np.zeros(problem.item.shape, dtype=bool)
-        customer, slot = np.nonzero(column >= 0)
-        shown[customer, column[customer, slot]] = True
-        desk = Desk(problem, prices, shown)
+        desk = Desk(problem, prices, as_shown(problem, best_slates(problem, prices, keep=True).column))
         mend(desk, rng)
         assert faults(problem, desk.shown) == []
 
@@ -255,7 +252,7 @@ def test_absolute_floors_hold_or_are_refused():
 
 def test_prices_of_rules_are_within_their_resolution_of_the_exact_ones():
     base, variants = dozen(200, 1)
-    variants["stock"] = base.with_stock(np.full(2_000, np.inf))
+    variants["stock"] = replace(base, stock=np.full(2_000, np.inf))
     found = price_rules(base, variants, start=solve(base, method="prices")).table
     optimum = relax(base).bound
     exact = np.array([relax(variants[name]).bound - optimum for name in found["variant"]])
@@ -266,7 +263,7 @@ def test_prices_of_rules_are_within_their_resolution_of_the_exact_ones():
 def test_a_freed_item_starts_at_what_the_first_claim_that_does_not_fit_is_worth():
     """Item 1 is worth 5, 4, 3 to its customers and item 0 is worth 1 to each: two placements clear at 3 - 1."""
     after = p.from_pairs([0, 0, 1, 1, 2, 2], [0, 1] * 3, [1.0, 5.0, 1.0, 4.0, 1.0, 3.0], k=1, stock=np.array([3.0, 2.0]))
-    before = after.with_values([1.0, -np.inf] * 3)
+    before = replace(after, value=np.array([[1.0, -np.inf]] * 3))
     start = warm_start(before, no_prices(before), after)
     assert start.item.tolist() == [0.0, 3.0 - 1.0]
     assert bound_of(after, start, best_slates(after, start)) == 5 + 4 + 1
@@ -274,7 +271,7 @@ def test_a_freed_item_starts_at_what_the_first_claim_that_does_not_fit_is_worth(
 
 def test_a_rule_that_does_not_bind_is_below_resolution():
     base = make_catalogue(300, 5)
-    idle = base.with_rows(base.rows + (p.max_exposure("idle", np.ones(2_000), 1e9),))
+    idle = base.with_rows(base.rows + (p.budget("idle", np.ones(2_000), 1e9, per="placement"),))
     row = price_rules(idle, {"idle": idle.without_row("idle")}).table.iloc[0]
     assert not row.is_resolved and abs(row.change) <= row.resolution
 

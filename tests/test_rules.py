@@ -13,8 +13,10 @@ from reclib.rules import (
     outcomes,
     overrides,
     pairs,
+    prices,
     register,
     slates,
+    tables,
 )
 
 AS_OF = pd.Timestamp("2026-03-01", tz="UTC")
@@ -73,6 +75,16 @@ def test_all_faults_of_a_file_are_named_at_once_with_their_lines():
         assert part in said
 
 
+@pytest.mark.parametrize(("given", "fault"), [
+    ("valid_to: 20270101", "valid_to: must be a date or time such as 2026-03-01, got 20270101"),
+    ("valid_to: now", "got 'now'"), ("valid_to: 2026-02-30", "a rule cannot be read: day is out of range for month"),
+    ("min: .nan", "min: input should be a finite number, got nan"), ("[a]: b", "a rule cannot be read: found unhashable key")])
+def test_what_would_be_misread_in_silence_is_refused_with_its_line(given, fault):
+    with pytest.raises(register.RuleError) as error:
+        register.parse(text_of(f"id: S, kind: stock, {given}"))
+    assert str(error.value).startswith("rules, line 2: ") and fault in str(error.value)
+
+
 @pytest.mark.parametrize("kind", sorted(schema.RULE_KINDS))
 def test_every_kind_of_the_contract_has_its_place_in_the_precedence(kind):
     assert kind in register.PRECEDENCE
@@ -108,6 +120,29 @@ def test_a_missing_flag_in_when_fails_closed():
     assert case.refused["AGE"].tolist() == [True, False]
 
 
+@pytest.mark.parametrize("when", ['{field: item_id, op: in, value: ["10"]}', '{field: launched_at, op: "==", value: "2026-01-01"}',
+                                  '{field: launched_at, op: "<", value: "2026-01-02"}'])
+def test_conditions_compare_in_the_type_of_the_column(when):
+    items = pd.DataFrame({"item_id": [10, 20], "launched_at": pd.to_datetime(["2026-01-01", "2026-01-02"], utc=True)})
+    case, _ = decided(ranked_of({1: [2, 1]}).assign(item_id=[10, 20]), items, text_of(f"id: B, kind: block, when: {when}"))
+    assert case.refused["B"].tolist() == [True, False]
+
+
+def test_whether_a_stranger_opted_out_or_is_on_sale_is_not_known():
+    never = pd.to_datetime([None], utc=True)
+    customers, items = pd.DataFrame({"customer_id": [1], "opted_out_at": never}), items_of(1, valid_to=never)
+    case, _ = decided(ranked_of({1: [2, 1], 2: [2, 1]}), items, customers=customers, text=text_of(
+        'id: OUT, kind: suppression, keep: {field: is_opted_out, op: "==", value: false}',
+        'id: SALE, kind: eligibility, keep: {field: is_on_sale, op: "==", value: true}'))
+    assert case.refused["OUT"].tolist() == [False, False, True, True] and case.refused["SALE"].tolist() == [False, True] * 2
+
+
+def test_a_ranked_item_that_the_world_lacks_is_named():
+    world = pairs.build(items_of(1), None, events_of(), as_of=AS_OF, customer_ids=pd.Series([1]))
+    with pytest.raises(ValueError, match="item_id 'i1' is ranked, but the world was built without it"):
+        decide.prepare(ranked_of({1: [2, 1]}), [], world, k=1)
+
+
 def test_any_is_true_although_a_part_is_unknown():
     items = items_of(1, a=[np.nan], b=[5.0])
     case, _ = decided(ranked_of({1: [1]}), items, text_of(
@@ -138,6 +173,12 @@ def test_misspelt_fields_are_refused_with_what_was_meant():
         decided(ranked_of({1: [1]}), items_of(1, stock_on_hand=[3.0]), text_of("id: S, kind: stock, field: stok_on_hand"))
 
 
+def test_what_makes_items_alike_must_be_of_items():
+    customers = pd.DataFrame({"customer_id": [1], "segment": ["a"]})
+    with pytest.raises(register.RuleError, match="field 'segment' belongs to customers or pairs; diversity needs fields of items"):
+        decided(ranked_of({1: [1]}), items_of(1), text_of("id: D, kind: diversity, fields: [segment]"), customers=customers)
+
+
 def test_every_reason_is_kept_and_the_first_follows_precedence_not_the_file():
     items = items_of(2, stock_on_hand=[0.0, 9.0], is_safe=[False, True])
     case, plans = decided(ranked_of({1: [2, 1]}), items, text_of(
@@ -155,6 +196,12 @@ def test_a_pin_takes_its_slot_and_never_resurrects_a_filtered_item():
     case, plans = decided(ranked, items, text_of("id: STOCK, kind: stock", "id: P, kind: pin, item_id: i2, position: 1",
                                                  "id: Q, kind: pin, item_id: i3, position: 2"))
     assert shown(case, plans["value"]) == {1: ["i2", "i0"], 2: ["i2", "i0"]}
+
+
+def test_of_two_pins_of_a_slot_the_first_of_the_file_gets_it():
+    case, plans = decided(ranked_of({1: [3, 2, 1]}), items_of(3), text_of(
+        "id: P, kind: pin, item_id: i2", "id: Q, kind: pin, item_id: i1"), k=3)
+    assert shown(case, plans["value"]) == {1: ["i2", "i1", "i0"]}
 
 
 def test_a_pinned_item_that_no_source_offered_is_shown_and_counted_as_added():
@@ -185,6 +232,27 @@ def test_a_budget_is_never_exceeded():
     case, plans = decided(ranked, items, k=1, text=text_of(
         'id: B, kind: budget, cost: price, max: 10, when: {field: is_promoted, op: "==", value: true}'))
     assert plans["value"].position[case.pairs.item == 0].sum() == 2  # 2 x 0.5 x 10 = 10
+
+
+def test_sales_of_unknown_price_weigh_as_the_dearest_where_missing_data_blocks():
+    items = items_of(2, price=[np.nan, 1.0], margin_rate=[0.1, 0.5])
+    text = text_of("id: M, kind: margin_floor, over: all, min: 0.3, on_missing: block")
+    shows = [shown(*_one(decided(ranked_of({1: [0.9, 0.1]}), items, text.replace("block", word)))) for word in ("block", "allow")]
+    assert shows == [{1: ["i1"]}, {1: ["i0", "i1"]}]  # 0.9 x 1.0 x (0.3 - 0.1) > 0.1 x 1.0 x (0.5 - 0.3)
+
+
+@pytest.mark.parametrize(("columns", "why"), [({"margin_rate": 0.1}, "no column price"),
+                                              ({"margin_rate": 0.1, "price": np.nan}, "no item has a known price")])
+def test_a_shared_limit_of_which_nothing_is_known_does_not_apply(columns, why):
+    case, _ = decided(ranked_of({1: [0.9]}), items_of(1, **columns), text_of("id: M, kind: margin_floor, over: all, min: 0.3"))
+    assert case.skipped == {"M": f"not applicable: {why}"}
+
+
+@pytest.mark.parametrize(("times", "factors"), [(2, [2, 1, 1]), (0.5, [0.5, 0.5, 1])])
+def test_where_the_condition_is_not_known_a_boost_buries_but_never_lifts(times, factors):
+    case, _ = decided(ranked_of({1: [3, 2, 1]}), items_of(3, a=[5.0, np.nan, 0.0]), text_of(
+        f'id: B, kind: boost, times: {times}, on_missing: block, when: {{field: a, op: ">", value: 3}}'))
+    assert case.levers["B"].tolist() == factors
 
 
 def test_a_boost_lifts_a_pair_past_another_and_says_so():
@@ -243,7 +311,7 @@ def test_soft_rules_yield_in_declared_order_and_only_for_the_starved():
     text = text_of('id: A, kind: suitability, is_hard: false, yields: 2, keep: {field: a, op: "==", value: 1}',
                    'id: B, kind: suitability, is_hard: false, yields: 1, keep: {field: b, op: "==", value: 1}')
     case, plans = decided(ranked_of({1: [2, 1], 2: [2, None]}), items, text)
-    assert plans["value"].relaxed == {"B": 1, "A": 1}
+    assert plans["value"].relaxed == {"B": 2, "A": 1}
     assert shown(case, plans["value"]) == {1: ["i1"], 2: ["i0"]}
 
 
@@ -257,16 +325,75 @@ def test_hard_shared_rules_that_cannot_hold_are_named():
     text = text_of("id: S, kind: stock, placements_per_unit: 1",
                    'id: F, kind: min_exposure, placements: 3, when: {field: own, op: "==", value: true}')
     ranked = ranked_of({customer: [0.5, 0.4] for customer in range(4)})
-    with pytest.raises(InfeasibleError, match="F misses its limit by 2 placements.*cannot hold together: F, stock"):
+    with pytest.raises(InfeasibleError, match="F misses its limit by 2 placements.*cannot hold together: S, F"):
         decided(ranked, items, text, k=1)
     _, plans = decided(ranked, items, text.replace("placements: 3", "placements: 3, is_hard: false"), k=1)
     assert plans["value"].found.relaxed == ("F",) and (plans["value"].position > 0).sum() == 4
+
+
+FLOOR = 'id: F, kind: min_exposure, placements: 1, when: {field: own, op: "==", value: true}'
+
+
+def test_filters_that_leave_a_floor_no_room_are_named_and_soft_ones_yield():
+    items = items_of(2, own=[True, False], a=[0, 1], category="x")
+    text = text_of('id: A, kind: suitability, keep: {field: a, op: "==", value: 1}',
+                   'id: B, kind: eligibility, is_hard: false, keep: {field: own, op: "==", value: false}', FLOOR)
+    with pytest.raises(InfeasibleError, match="F misses its limit by 1 placements; these cannot hold together: A, F"):
+        decided(ranked_of({1: [2, 1], 2: [2, 1]}), items, text)
+    case, plans = decided(ranked_of({1: [2, 1], 2: [2, 1]}), items, text.replace("suitability", "suitability, is_hard: false"))
+    assert plans["value"].relaxed == {"B": 2, "A": 2} and shown(case, plans["value"]) == {1: ["i0", "i1"], 2: ["i0", "i1"]}
+
+
+def test_a_soft_quota_yields_where_a_hard_floor_asks_for_more():
+    text = text_of(FLOOR.replace("1, when", "2, when"), "id: Q, kind: slate_quota, field: own, max: 1, is_hard: false")
+    case, plans = decided(ranked_of({1: [2, 1]}), items_of(2, own=True), text)
+    assert plans["value"].relaxed == {"Q": 1} and shown(case, plans["value"]) == {1: ["i0", "i1"]}
+
+
+@pytest.mark.parametrize("name", ["stock", "slate"])
+def test_rules_may_be_called_what_they_are(name):
+    items = items_of(2, own=[True, False], stock_on_hand=[1.0, 9.0])
+    text = text_of("id: S, kind: stock, placements_per_unit: 1", FLOOR.replace("id: F", f"id: {name}"))
+    case, plans = decided(ranked_of({1: [0.9, 0.1], 2: [0.5, 0.4]}), items, text, k=1)
+    assert shown(case, plans["value"]) == {1: ["i0"], 2: ["i1"]} and plans["value"].found.row_prices == {name: 0}
+
+
+def test_stock_that_customers_share_has_a_price_though_nothing_is_out_of_stock():
+    ranked = ranked_of({1: [0.9, 0.1], 2: [0.5, 0.4], 3: [0.4, 0.2]})
+    case, plans = decided(ranked, items_of(2, stock_on_hand=[1.0, 9.0]), text_of("id: S, kind: stock, placements_per_unit: 1"), k=1)
+    found = prices.price_rules(ranked, case, plans["value"]).table
+    assert found[["drop_one_value", "first_in_value"]].to_numpy().tolist() == [[pytest.approx(1.8 - 1.5)] * 2]
+
+
+def test_a_floor_that_yields_has_the_price_of_what_is_left_of_it():
+    ranked = ranked_of({customer: [0.4, 0.5] for customer in range(6)})
+    text = text_of("id: S, kind: stock, placements_per_unit: 1", FLOOR.replace("1, when", "3, is_hard: false, when"))
+    case, plans = decided(ranked, items_of(2, own=[True, False], stock_on_hand=[1.0, 9.0]), text, k=1)
+    found = prices.price_rules(ranked, case, plans["value"]).table.set_index("rule_id")["drop_one_value"]
+    assert found.to_dict() == pytest.approx({"S": 2.7 - 2.9, "F": 3.0 - 2.9}, abs=1e-3)
+
+
+def test_a_soft_stock_rule_that_yields_and_then_holds_by_its_units_has_one_outcome_a_pair():
+    case, plans = decided(ranked_of({1: [0.9]}), items_of(1, stock_on_hand=[0.0]), text_of(
+        "id: S, kind: stock, placements_per_unit: 1, is_hard: false"))
+    assert outcomes.rule_outcomes(case, plans)["outcome"].tolist() == ["not_allocated"]
 
 
 def test_shadow_rules_are_counted_and_refuse_nothing():
     case, plans = decided(ranked_of({1: [2, 1]}), items_of(2, a=[0, 1]), text_of(
         'id: A, kind: safety, status: shadow, keep: {field: a, op: "==", value: 1}'))
     assert shown(case, plans["value"]) == {1: ["i0", "i1"]} and case.refused["A"].sum() == 1
+
+
+@pytest.mark.parametrize(("rule", "said"), [
+    ("kind: block, item_id: i0", "refuse 2 pairs"), ("kind: diversity, method: max_similar, fields: [own]", "refuse 2 pairs"),
+    ('kind: boost, times: 2, when: {field: own, op: "==", value: true}', "lift 6 pairs"), ("kind: pin, item_id: i2", "pin 2 pairs"),
+    ("kind: budget, max: 1, per: placement", "ask tonight's slates for 3 money"), ("kind: budget, max: 4, per: placement", "hold as things are"),
+    ('kind: min_exposure, placements: 6, when: {field: own, op: "==", value: true}', "ask tonight's slates for 2 placements"),
+    ("kind: diversity, fields: [own]", "bend scores")])
+def test_a_rule_in_shadow_says_what_it_would_do(rule, said):
+    case, plans = decided(ranked_of({1: [3, 2, 1], 2: [3, 2, 1]}), items_of(3, own=True), text_of(f"id: T, status: shadow, {rule}"))
+    assert tables.shadows(case, plans["value"])["would"].tolist() == [said]
 
 
 def test_expired_rules_are_not_in_force_and_are_named():
@@ -310,7 +437,16 @@ OWN, NEW, GONE = ('when: {field: own, op: "==", value: true}', 'when: {field: ne
      "asks for 2 placements, but no customer may see any of its members", "contradiction"),
     ([f"id: F, kind: min_exposure, share: 0.7, {OWN}", f"id: G, kind: min_exposure, share: 0.6, {NEW}",
       "id: H, kind: min_exposure, share: 0.1, when: {field: category, op: '==', value: a}"], "F",
-     "the floors of F, G concern different items and add up to 1.30 of all shown, more than one", "contradiction")])
+     "the floors of F, G concern different items and add up to 1.30 of all shown, more than one", "contradiction"),
+    ([f"id: F, kind: min_exposure, share: 0.6, {OWN}", f"id: G, kind: min_exposure, share: 0.6, {NEW}",
+      "id: H, kind: min_exposure, share: 0.7, when: {field: stock_on_hand, op: '==', value: 5}"], "F",
+     "the floors of F, G concern different items and add up to 1.20 of all shown, more than one", "contradiction"),
+    (["id: B, kind: budget, max: 5", f"id: C, kind: budget, max: 6, {OWN}"], "C", "holds wherever B does", "redundant"),
+    ([f"id: F, kind: min_exposure, share: 0.2, is_hard: false, {OWN}", f"id: G, kind: min_exposure, share: 0.3, {OWN}"], "F",
+     "holds wherever G does", "redundant"),
+    ([f"id: B, kind: block, {OWN}, policies: [valeu]"], "B", "holds for policies ['valeu'], of which none is ranked (value)", "idle"),
+    (["id: P, kind: pin, item_id: i0", "id: R, kind: pin, item_id: i0, position: 2"], "R",
+     "pins item 'i0', which P pins for the same customers", "redundant")])
 def test_the_linter_names_what_contradicts_never_acts_or_is_done_anyway(rules, who, fault, weight):
     case = _case(ranked_of({1: [3, 2, 1]}), items_of(3, price=2.0, unit_cost=1.0, **ITEMS), text_of(*rules))
     found = lint.contradictions(register.parse(text_of(*rules)), case)
@@ -323,9 +459,13 @@ def test_the_linter_names_what_contradicts_never_acts_or_is_done_anyway(rules, w
     ["id: P, kind: pin, item_id: i0, when: {field: customer_id, op: '==', value: 1}",
      "id: R, kind: pin, item_id: i1, when: {field: customer_id, op: '==', value: 2}"],
     [f"id: B, kind: boost, times: 3, {OWN}", f"id: C, kind: boost, times: 2, {NEW}", "id: S, kind: stock"],
-    [f"id: F, kind: min_exposure, share: 0.6, {OWN}", f"id: G, kind: min_exposure, share: 0.4, {NEW}"]])
+    [f"id: F, kind: min_exposure, share: 0.6, {OWN}", f"id: G, kind: min_exposure, share: 0.4, {NEW}"],
+    ["id: P, kind: pin, item_id: i0, policies: [value]", "id: B, kind: block, item_id: i0, policies: [popular]"],
+    [f"id: F, kind: min_exposure, share: 0.2, {OWN}", f"id: G, kind: min_exposure, share: 0.3, is_hard: false, {OWN}"]])
 def test_the_linter_leaves_rules_in_peace_that_can_hold_together(rules):
-    case = _case(ranked_of({1: [3, 2, 1], 2: [3, 2, 1]}), items_of(3, **ITEMS), text_of(*rules))
+    scores = {1: [3, 2, 1], 2: [3, 2, 1]}
+    ranked = pd.concat([ranked_of(scores), ranked_of(scores, policy="popular")], ignore_index=True)
+    case = _case(ranked, items_of(3, **ITEMS), text_of(*rules))
     assert not len(lint.contradictions(register.parse(text_of(*rules)), case))
 
 
@@ -407,7 +547,7 @@ def test_overrides_are_rules_with_owner_and_expiry_and_have_a_cost():
 
 def test_pins_keep_the_order_of_the_rest():
     position, wanted = np.array([[1, 2, 3, 0]]), np.array([[0, 0, 1, 2]])
-    assert slates.place_pins(position, wanted).tolist() == [[2, 3, 1, 0]]
+    assert slates.place_pins(position, wanted, np.zeros_like(wanted)).tolist() == [[2, 3, 1, 0]]
 
 
 def test_ids_may_be_whole_numbers():

@@ -18,7 +18,7 @@ from reclib.allocation.prices import (
     groups_of,
     reduced,
 )
-from reclib.allocation.problem import Problem, tolerance, usage
+from reclib.allocation.problem import Problem, limits, tolerance, usage
 
 BLOCK = 1_024
 
@@ -44,7 +44,7 @@ class Desk:
     def __init__(self, problem: Problem, prices: Prices, shown: np.ndarray) -> None:
         self.problem, self.prices, self.shown = problem, prices, shown
         self.stock = np.floor(problem.stock)
-        self.limit = np.array([row.limit for row in problem.rows], dtype="float64")
+        self.limit = limits(problem)
         self.slop = tolerance(problem)
         self.groups = groups_of(problem)
         self.by_response, self.by_item = gathered(problem, prices)
@@ -95,13 +95,13 @@ class Desk:
             may &= same < limit
         return may
 
-    def row_changes(self, customers: np.ndarray, column: np.ndarray, rows: np.ndarray | slice = slice(None)) -> np.ndarray:
+    def row_changes(self, customers: np.ndarray, column: np.ndarray) -> np.ndarray:
         """Coefficients of one pair a customer in every row; 0 for column -1."""
         item = np.where(column >= 0, self.problem.item[customers, np.maximum(column, 0)], -1)
-        change = self.per_placement[rows][:, item]
+        change = self.per_placement[:, item]
         if self.problem.response is not None:
             response = self.problem.response[customers, np.maximum(column, 0)].astype("float64")
-            change = change + self.per_response[rows][:, item] * response
+            change = change + self.per_response[:, item] * response
         return change.T
 
     def coefficient(self, customers: np.ndarray, row: int) -> np.ndarray:

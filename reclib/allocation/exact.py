@@ -19,8 +19,8 @@ from reclib.allocation.problem import (
     Allocation,
     InfeasibleError,
     Problem,
-    positions,
-    row_table,
+    answer,
+    limits,
     tolerance,
     usage,
 )
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 INTERIOR_POINT_FROM = 50_000
 INFEASIBLE = 2
+SLATE, STOCK = 0, 1  # blocks that no row can be named like
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Programme:
         value: what each variable is worth.
         matrix: one row a limit: slates, quotas, stock, then coupled rows, each divided by its `scale`.
         limit: right-hand sides, scaled likewise.
-        block: what each row of the matrix belongs to: slate, a quota's name, stock, or a coupled row's name.
+        block: what each row of the matrix belongs to: `SLATE`, a quota's name, `STOCK`, or a coupled row's name.
         key: code of each matrix row in its block: the item of a stock row, the row of a coupled one.
         scale: what each row of the matrix was divided by.
     """
@@ -75,10 +76,10 @@ def programme(problem: Problem, is_open: np.ndarray | None = None) -> Programme:
     is_open = np.isfinite(problem.value) & (problem.item >= 0) if is_open is None else is_open
     row, column = np.nonzero(is_open)
     item = problem.item[row, column]
-    parts = [_counted("slate", row, np.full(problem.n_customers, problem.k))]
+    parts = [_counted(SLATE, row, np.full(problem.n_customers, problem.k))]
     for quota in problem.quotas:
         parts.append(_quota_part(quota, row, item))
-    parts.append(_counted("stock", item, problem.stock))
+    parts.append(_counted(STOCK, item, problem.stock))
     parts.append(_coupled(problem, row, column, item))
     matrices, limits, blocks, keys, scales = zip(*parts)
     return Programme(
@@ -100,7 +101,7 @@ def relax(problem: Problem) -> Relaxation:
     if found.status == INFEASIBLE:
         raise _infeasible(problem)
     price = np.maximum(-found.ineqlin.marginals, 0.0) / lp.scale
-    return Relaxation(-found.fun, _by_key(lp, price, lp.block == "stock", problem.n_items),
+    return Relaxation(-found.fun, _by_key(lp, price, lp.block == STOCK, problem.n_items),
                       _by_key(lp, price, np.isin(lp.block, problem.row_names), len(problem.rows)))
 
 
@@ -122,13 +123,8 @@ def solve_exact(problem: Problem, *, relative_gap: float = 1e-5, n_nodes: int = 
     if found is None:
         raise _infeasible(problem)
     is_shown, bound, n_visited = found
-    use = usage(problem, is_shown)
-    value = float(problem.value[is_shown].astype("float64").sum())
-    return Allocation(
-        position=positions(problem, is_shown), value=value, bound=max(min(bound, relaxed.bound), value),
-        item_prices=relaxed.item_prices, row_prices=dict(zip(problem.row_names, relaxed.row_prices.tolist())),
-        rows=row_table(problem, use, relaxed.row_prices),
-        fill_rate=float(is_shown.sum()) / max(problem.n_slots, 1), method="exact", n_iterations=n_visited)
+    return answer(problem, is_shown, bound=min(bound, relaxed.bound), item_prices=relaxed.item_prices, row_prices=relaxed.row_prices,
+                  method="exact", n_iterations=n_visited)
 
 
 def shares(problem: Problem, is_open: np.ndarray) -> np.ndarray | None:
@@ -188,8 +184,7 @@ def silent() -> Iterator[None]:
 
 def holds(problem: Problem, is_shown: np.ndarray) -> bool:
     """Whether the shown pairs hold every row."""
-    limit = np.array([row.limit for row in problem.rows])
-    return bool((usage(problem, is_shown) <= limit + tolerance(problem)).all())
+    return bool((usage(problem, is_shown) <= limits(problem) + tolerance(problem)).all())
 
 
 def _infeasible(problem: Problem) -> InfeasibleError:
@@ -198,7 +193,7 @@ def _infeasible(problem: Problem) -> InfeasibleError:
     return error(problem)
 
 
-def _counted(block: str, code: np.ndarray, limit: np.ndarray) -> tuple:
+def _counted(block: str | int, code: np.ndarray, limit: np.ndarray) -> tuple:
     counts = np.bincount(code, minlength=len(limit))
     kept = np.flatnonzero(counts > limit)
     place = np.full(len(limit), -1)

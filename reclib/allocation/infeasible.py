@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from reclib.allocation.exact import INFEASIBLE, Programme, programme, silent
+from reclib.allocation.exact import INFEASIBLE, STOCK, Programme, programme, silent
 from reclib.allocation.problem import InfeasibleError, Problem
 
 N_PAIRS, WHOLE_UP_TO = 40_000, 2_000
@@ -69,7 +69,7 @@ def yield_soft(problem: Problem, *, seed: int = 0) -> tuple[Problem, tuple[str, 
     """Relax soft rows in their declared order until the rest can hold.
 
     Then, last first, every row that yielded gets back as much of its limit as the others leave it; one that gets all of
-    it back has not yielded. Rows that hold when nothing is shown cannot contradict one another: then nothing is solved.
+    it back has not yielded.
 
     Returns:
         The problem with relaxed limits, and the names of the rows that yielded, first first.
@@ -77,12 +77,12 @@ def yield_soft(problem: Problem, *, seed: int = 0) -> tuple[Problem, tuple[str, 
     Raises:
         InfeasibleError: the hard rows alone contradict one another.
     """
-    if all(row.limit >= 0 for row in problem.rows) or _rows_can_hold(problem, seed):
+    if can_hold(problem, seed=seed):
         return problem, ()
     eased, lifted = problem, []
     for row in sorted((row for row in problem.rows if not row.is_hard), key=lambda row: (row.yields, row.name)):
         eased, lifted = _with_limit(eased, row.name, np.inf), [*lifted, row]
-        if _rows_can_hold(eased, seed):
+        if can_hold(eased, seed=seed):
             break
     else:
         raise error(eased, seed=seed)
@@ -114,8 +114,9 @@ def _sampled(problem: Problem, seed: int) -> tuple[Problem, float]:
     return problem.of_customers(some), problem.n_customers / n_kept
 
 
-def _rows_can_hold(problem: Problem, seed: int) -> bool:
-    return _can_hold(programme(_sampled(problem, seed)[0]))
+def can_hold(problem: Problem, *, seed: int = 0) -> bool:
+    """Whether some slates hold all rows; where showing nothing does, nothing is solved."""
+    return all(row.limit >= 0 for row in problem.rows) or _can_hold(programme(_sampled(problem, seed)[0]))
 
 
 def _can_hold(lp: Programme, is_kept: np.ndarray | None = None) -> bool:
@@ -154,10 +155,10 @@ def _found(cost: np.ndarray, matrix: sparse.csr_array, limit: np.ndarray, n_pair
 def _deletion_filter(problem: Problem, lp: Programme) -> tuple[str, ...]:
     is_kept = np.ones(len(lp.limit), dtype=bool)
     conflict = []
-    for name in [*problem.row_names, *(quota.name for quota in problem.quotas), "stock"]:
+    for name in [*problem.row_names, *(quota.name for quota in problem.quotas), STOCK]:
         without = is_kept & (lp.block != name)
         if _can_hold(lp, without):
-            conflict.append(name)
+            conflict.append("stock" if name == STOCK else name)
         else:
             is_kept = without
     return tuple(conflict)

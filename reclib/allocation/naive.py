@@ -6,18 +6,14 @@ import numpy as np
 import pandas as pd
 
 from reclib.allocation.desk import Desk
-from reclib.allocation.prices import best_slates, no_prices
+from reclib.allocation.prices import as_shown, best_slates, no_prices
 from reclib.allocation.problem import Problem, Row, added
 from reclib.allocation.recovery import drop_until_met, mend
 
 
 def top_values(problem: Problem) -> np.ndarray:
     """Filter then cut: every customer's best slate by value, as if there were no shared limit."""
-    column = best_slates(problem, no_prices(problem), keep=True).column
-    shown = np.zeros(problem.item.shape, dtype=bool)
-    customer, slot = np.nonzero(column >= 0)
-    shown[customer, column[customer, slot]] = True
-    return shown
+    return as_shown(problem, best_slates(problem, no_prices(problem), keep=True).column)
 
 
 def first_come(problem: Problem) -> np.ndarray:

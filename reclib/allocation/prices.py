@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from reclib.allocation.crossing import Family, best_of_two, breaks, families
-from reclib.allocation.problem import Problem, added
+from reclib.allocation.problem import Problem, added, limits
 
 BLOCK, WINDOW = 1_024, 16
 _SINGLE = 2.0 ** -22
@@ -199,6 +199,14 @@ def as_columns(row: np.ndarray, column: np.ndarray, n_rows: int, k: int) -> np.n
     return table
 
 
+def as_shown(problem: Problem, column: np.ndarray) -> np.ndarray:
+    """Which pairs are shown, customers x candidates, where each slate shows these columns."""
+    shown = np.zeros(problem.item.shape, dtype=bool)
+    customer, slot = np.nonzero(column >= 0)
+    shown[customer, column[customer, slot]] = True
+    return shown
+
+
 def groups_of(problem: Problem) -> list[tuple[np.ndarray, int]]:
     """Group code of each item and limit, one a quota; items outside a quota have a code of their own."""
     return [(_own_codes(quota.group), quota.limit) for quota in problem.quotas]
@@ -207,9 +215,8 @@ def groups_of(problem: Problem) -> list[tuple[np.ndarray, int]]:
 def bound_of(problem: Problem, prices: Prices, slates: Slates) -> float:
     """The upper bound that prices and their best slates certify."""
     stock = problem.stock
-    limit = np.array([row.limit for row in problem.rows])
     paid = float(added(prices.item[prices.item > 0], stock[prices.item > 0]))
-    return slates.score + paid + float(added(prices.row[prices.row > 0], limit[prices.row > 0]))
+    return slates.score + paid + float(added(prices.row[prices.row > 0], limits(problem)[prices.row > 0]))
 
 
 def certified_bound(problem: Problem, prices: Prices, slates: Slates) -> float:
@@ -227,7 +234,7 @@ def typical_sizes(problem: Problem) -> Sizes:
     per_response, per_placement = coefficients(problem)
     total = added(np.abs(per_response), free.responses) + added(np.abs(per_placement), free.placements)
     use = added(per_response, free.responses) + added(per_placement, free.placements)
-    limit = np.array([row.limit if np.isfinite(row.limit) else 0.0 for row in problem.rows])
+    limit = np.where(np.isfinite(limits(problem)), limits(problem), 0.0)
     unit = max(free.score / n_shown, 1e-12)
     total = np.where(total > 0, total, np.maximum(np.abs(limit), 1.0))
     return Sizes(unit, np.maximum(np.maximum(np.abs(limit), np.abs(use)), 0.02 * total), unit * n_shown / total)
@@ -269,7 +276,7 @@ class _State:
         self.problem, self.prices, self.sizes = problem, start, sizes
         self.per_response, self.per_placement = coefficients(problem)
         self.stock = problem.stock
-        self.limit = np.array([row.limit for row in problem.rows])
+        self.limit = limits(problem)
         self.is_limited, self.is_finite = np.isfinite(self.stock), np.isfinite(self.limit)
         self.best, self.best_bound, self.n_seen = start, np.inf, 0
         self.history: list[float] = []

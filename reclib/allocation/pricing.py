@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from reclib.allocation.exact import solve_exact
+from reclib.allocation.infeasible import yield_soft
 from reclib.allocation.prices import Ascent, Prices, ascend, typical_sizes
 from reclib.allocation.problem import Allocation, Problem
-from reclib.allocation.solve import find_prices, prices_of, solve
+from reclib.allocation.solve import EXACT_UP_TO, find_prices, prices_of, solve
 from reclib.allocation.warm import warm_start
 
 FAR, NEAR = (60, 0.3, 60), (100, 0.05, 40)  # steps at most, first step, and steps without a fall after which it ends
@@ -37,7 +39,9 @@ class PriceList:
 
 def price_rules(base: Problem, variants: Mapping[str, Problem], *, seed: int = 0,
                 start: Allocation | None = None) -> PriceList:
-    """Re-solve variants of a problem and report what each changes.
+    """Re-solve variants of a problem and report what each changes; soft rows yield in each as they would in `solve`.
+
+    Up to 2,000 pairs whole slates are decided anew; beyond, bounds are compared.
 
     Leave-one-out: the base has all rules and each variant lacks one; a positive `change` is what the rule costs.
     First-in: the base has no rule and each variant has one; minus `change` is what the rule costs alone.
@@ -55,16 +59,17 @@ def price_rules(base: Problem, variants: Mapping[str, Problem], *, seed: int = 0
         if (variant.n_customers, variant.n_items) != (base.n_customers, base.n_items):
             raise ValueError(f"variant {name!r}: {variant.n_customers} customers and {variant.n_items} items, must be "
                              f"{base.n_customers} and {base.n_items} as in the base.")
-    if start is None:
-        first = find_prices(base, typical_sizes(base), np.random.default_rng(seed))
-        prices, n_evaluations = first.prices, first.n_iterations
+    base, variants = yield_soft(base, seed=seed)[0], {name: yield_soft(each, seed=seed)[0] for name, each in variants.items()}
+    problems = [base, *variants.values()]
+    if max(np.isfinite(each.value).sum() for each in problems) <= EXACT_UP_TO:
+        bounds, n_evaluations = [_decided(each) for each in problems], 0
     else:
-        prices, n_evaluations = prices_of(base, start), 0
-    own = _priced(base, base, prices)
-    found = {name: _priced(base, variant, prices) for name, variant in variants.items()}
+        prices, n_evaluations = (prices_of(base, start), 0) if start else _found(base, seed)
+        bounds = [_priced(base, each, prices) for each in problems]
+    own, found = bounds[0], dict(zip(variants, bounds[1:]))
     table = pd.DataFrame([_price_row(name, each, own) for name, each in found.items()],
                          columns=["variant", "bound", "change", "share", "resolution", "is_resolved"])
-    return PriceList(table, own.bound, n_evaluations + sum(each.n_evaluations for each in (own, *found.values())))
+    return PriceList(table, own.bound, n_evaluations + sum(each.n_evaluations for each in bounds))
 
 
 def confirm_price(base: Problem, variant: Problem, *, seed: int = 0) -> dict[str, float]:
@@ -80,11 +85,22 @@ def confirm_price(base: Problem, variant: Problem, *, seed: int = 0) -> dict[str
 
 @dataclass(frozen=True)
 class _Bound:
-    """Bound of a problem, what the last third of the last descent took off it, and evaluations that it cost."""
+    """Bound of a problem, what may still be taken off it, and evaluations that it cost."""
 
     bound: float
     late: float
     n_evaluations: int
+
+
+def _found(base: Problem, seed: int) -> tuple[Prices, int]:
+    found = find_prices(base, typical_sizes(base), np.random.default_rng(seed))
+    return found.prices, found.n_iterations
+
+
+def _decided(problem: Problem) -> _Bound:
+    """What whole slates are worth, where there are few pairs; what branch and bound left open is late."""
+    found = solve_exact(problem)
+    return _Bound(found.value, found.bound - found.value, found.n_iterations)
 
 
 def _priced(base: Problem, problem: Problem, prices: Prices) -> _Bound:

@@ -49,7 +49,7 @@ class Row:
 
     Attributes:
         name: name of the rule.
-        kind: budget, margin_floor, min_share, max_share, min_exposure or max_exposure.
+        kind: budget, margin_floor, min_share or min_exposure.
         limit: upper bound of the sum, in `unit`; floors are written with a minus sign.
         per_response: coefficient of each item, multiplied by the pair's response; None means 0.
         per_placement: coefficient of each item, counted once a placement; None means 0.
@@ -96,30 +96,16 @@ def min_share(name: str, is_member: np.ndarray, share: float, *, of: str = SHOWN
     return Row(name, "min_share", -share * _slots(name, of, n_slots), per_placement=-member, basis=of, **options)
 
 
-def max_share(name: str, is_member: np.ndarray, share: float, *, of: str = SHOWN, n_slots: int | None = None,
-              **options) -> Row:
-    """Give members at most `share` of what is shown, or of all slots."""
-    member = _floats(is_member)
-    if of == SHOWN:
-        return Row(name, "max_share", 0.0, per_placement=member - share, basis=of, **options)
-    return Row(name, "max_share", share * _slots(name, of, n_slots), per_placement=member, basis=of, **options)
-
-
 def min_exposure(name: str, is_member: np.ndarray, n_placements: float, **options) -> Row:
     """Show members at least `n_placements` times; may be infeasible."""
     return Row(name, "min_exposure", -float(n_placements), per_placement=-_floats(is_member), **options)
-
-
-def max_exposure(name: str, is_member: np.ndarray, n_placements: float, **options) -> Row:
-    """Show members at most `n_placements` times."""
-    return Row(name, "max_exposure", float(n_placements), per_placement=_floats(is_member), **options)
 
 
 @dataclass(frozen=True)
 class Problem:
     """Pairs in a table of customers x candidates, and all that limits them.
 
-    Make it with `from_pairs`; make variants with `without_row`, `with_rows`, `with_stock` or `with_values`.
+    Make it with `from_pairs`; make variants with `without_row`, `with_rows` or `dataclasses.replace`.
 
     Attributes:
         item: item code of each pair, customers x candidates; -1 where a customer has no such candidate.
@@ -179,16 +165,6 @@ class Problem:
     def with_rows(self, rows: tuple[Row, ...]) -> Problem:
         """The same problem with other rows."""
         return replace(self, rows=tuple(rows))
-
-    def with_stock(self, stock: np.ndarray) -> Problem:
-        """The same problem with other stock."""
-        return replace(self, stock=np.floor(_floats(stock)))
-
-    def with_values(self, value: np.ndarray) -> Problem:
-        """The same pairs with other values, one a pair of `from_pairs`; -inf filters a pair, a number frees it."""
-        table = np.full(self.item.shape, -np.inf, dtype=self.value.dtype)
-        table[self.pair_row, self.pair_column] = value
-        return replace(self, value=table)
 
     def of_customers(self, rows: np.ndarray) -> Problem:
         """The problem of some customers alone, with their share of stock and of every limit."""
@@ -287,6 +263,11 @@ def added(coefficients: np.ndarray, amounts: np.ndarray) -> np.ndarray:
     return np.add.reduce(coefficients * amounts, axis=-1)
 
 
+def limits(problem: Problem) -> np.ndarray:
+    """The limit of every row, one entry a row."""
+    return np.array([row.limit for row in problem.rows], dtype="float64")
+
+
 def usage(problem: Problem, is_shown: np.ndarray) -> np.ndarray:
     """What the shown pairs use of every row, in float64."""
     shown = np.nonzero(is_shown)
@@ -306,7 +287,7 @@ def tolerance(problem: Problem) -> np.ndarray:
 
 def row_table(problem: Problem, use: np.ndarray, prices: np.ndarray, relaxed: tuple[str, ...] = ()) -> pd.DataFrame:
     """One row a coupled row, with limit, use, slack, price and, where it had to yield, by how much it is missed."""
-    limit = np.array([row.limit for row in problem.rows], dtype="float64")
+    limit = limits(problem)
     slack = limit - use
     return pd.DataFrame({
         "name": problem.row_names, "kind": [row.kind for row in problem.rows],
@@ -315,6 +296,17 @@ def row_table(problem: Problem, use: np.ndarray, prices: np.ndarray, relaxed: tu
         "is_hard": [row.is_hard for row in problem.rows], "is_relaxed": [name in relaxed for name in problem.row_names],
         "miss": np.where(slack < -tolerance(problem), -slack, 0.0),
     })
+
+
+def answer(problem: Problem, is_shown: np.ndarray, *, bound: float, item_prices: np.ndarray, row_prices: np.ndarray, method: str,
+           n_iterations: int) -> Allocation:
+    """Write down what is shown as an allocation: slots in order of value, what they are worth, and how every row stands."""
+    value = float(problem.value[is_shown].sum(dtype="float64"))
+    return Allocation(
+        position=positions(problem, is_shown), value=value, bound=max(bound, value), item_prices=item_prices,
+        row_prices=dict(zip(problem.row_names, row_prices.tolist())),
+        rows=row_table(problem, usage(problem, is_shown), row_prices),
+        fill_rate=float(is_shown.sum()) / max(problem.n_slots, 1), method=method, n_iterations=n_iterations)
 
 
 def positions(problem: Problem, is_shown: np.ndarray) -> np.ndarray:

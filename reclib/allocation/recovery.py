@@ -15,12 +15,13 @@ from reclib.allocation.prices import (
     Prices,
     Sizes,
     Slates,
+    as_shown,
     best_slates,
     coefficients,
     compensated,
     gathered,
 )
-from reclib.allocation.problem import Problem, added
+from reclib.allocation.problem import Problem, added, limits
 
 NUDGES = (0.997, 1.003, 0.98, 1.02)
 MARGIN = 2e-4
@@ -95,8 +96,8 @@ def _master(problem: Problem, prices: Prices, sizes: Sizes, variants: list[Price
     worth = np.array([_worth(problem, variant, column) for variant, column in zip(variants, columns)])
     stock = problem.stock
     over = np.flatnonzero((demand > stock[:, None]).any(axis=1))
-    rows = np.flatnonzero(np.isfinite([row.limit for row in problem.rows]))
-    limit = np.array([problem.rows[place].limit for place in rows])
+    rows = np.flatnonzero(np.isfinite(limits(problem)))
+    limit = limits(problem)[rows]
     scale = sizes.row_scale[rows]
     rate = answers[over].sum(axis=1) / np.maximum(demand[over].sum(axis=1), 1e-12)
     lost = np.minimum(per_placement[rows][:, over] + per_response[rows][:, over] * rate, 0.0)
@@ -119,12 +120,10 @@ def _worth(problem: Problem, prices: Prices, slates: Slates) -> float:
 def _mixed(problem: Problem, columns: list[Slates], shares: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     order = rng.permutation(problem.n_customers)
     cuts = np.round(np.cumsum(shares / shares.sum()) * problem.n_customers).astype("int64")
-    shown = np.zeros(problem.item.shape, dtype=bool)
+    column = np.empty((problem.n_customers, problem.k), dtype="int16")
     for slates, mine in zip(columns, np.split(order, cuts[:-1])):
-        column = slates.column[mine]
-        row, slot = np.nonzero(column >= 0)
-        shown[mine[row], column[row, slot]] = True
-    return shown
+        column[mine] = slates.column[mine]
+    return as_shown(problem, column)
 
 
 def _repair_stock(desk: Desk) -> None:
@@ -247,23 +246,21 @@ def _offers(desk: Desk, customers: np.ndarray, *, row: int | None) -> Moves:
 def _offer(desk: Desk, customers: np.ndarray, row: int | None, tight: np.ndarray) -> tuple:
     """Each customer's best move: for a row, least score lost a unit given back; else most value gained."""
     n, width = desk.problem.item[customers].shape
-    held = desk.held(customers)
+    held = np.c_[desk.held(customers), np.full(n, -1)]
     value = desk.problem.value[customers].astype("float64")
     worth = desk.scores(customers).astype("float64") if row is not None else value
     costs = {place: desk.coefficient(customers, place) for place in ({*tight.tolist()} | ({row} - {None}))}
     best = np.full(n, -np.inf), np.full(n, -1), np.full(n, -1)
     lines = np.arange(n)
-    for slot in range(held.shape[1] + 1):
-        out = held[:, slot].astype("int64") if slot < held.shape[1] else np.full(n, -1)
-        if slot < held.shape[1] and not (out >= 0).any():
+    for slot, out in enumerate(held.T):
+        is_adding = slot == held.shape[1] - 1
+        if not (is_adding or (out >= 0).any()):
             continue
-        kept = held.copy()
-        if slot < held.shape[1]:
-            kept[:, slot] = -1
-        may = np.c_[desk.may_enter(customers, kept), np.ones(n, dtype=bool)]
-        may[out < 0, width] = False
-        if slot < held.shape[1]:
-            may[out < 0] = False
+        kept = held[:, :-1].copy()
+        kept[:, slot:slot + 1] = -1
+        may = np.c_[desk.may_enter(customers, kept), np.ones(n, dtype=bool)] & (out >= 0)[:, None]
+        if is_adding:
+            may[:, :width] = desk.may_enter(customers, kept)
         with np.errstate(invalid="ignore"):
             gain = np.where(may, _swapped(worth, out), -np.inf)
         for place, table in costs.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -20,8 +21,10 @@ from reclib.allocation.prices import (
 )
 from reclib.allocation.problem import (
     Allocation,
+    InfeasibleError,
     Problem,
-    positions,
+    answer,
+    limits,
     row_table,
     tolerance,
     usage,
@@ -59,15 +62,16 @@ def solve(problem: Problem, *, method: str = "auto", seed: int = 0, start: tuple
         method = "exact" if np.isfinite(problem.value).sum() <= EXACT_UP_TO else "prices"
     found = solve_exact(eased) if method == "exact" else solve_by_prices(eased, seed=seed, start=start)
     use = usage(problem, found.position > 0)
-    prices = np.array([found.row_prices[name] for name in problem.row_names])
-    return replace(found, rows=row_table(problem, use, prices, relaxed), relaxed=relaxed)
+    missed = [row.name for row, is_missed in zip(eased.rows, use > limits(eased) + tolerance(eased)) if is_missed]
+    relaxed = tuple(dict.fromkeys([*relaxed, *missed]))
+    return replace(found, rows=row_table(problem, use, prices_of(problem, found).row, relaxed), relaxed=relaxed)
 
 
 def solve_by_prices(problem: Problem, *, seed: int = 0, start: tuple[Problem, Allocation] | None = None) -> Allocation:
-    """Choose slates by prices; all rows are taken as they stand. See `solve`.
+    """Choose slates by prices; all rows are taken as they stand, but a soft one may be missed by what moves cannot mend.
 
     Raises:
-        InfeasibleError: an absolute floor could not be met.
+        InfeasibleError: a hard absolute floor could not be met.
     """
     rng = np.random.default_rng(seed)
     sizes = typical_sizes(problem)
@@ -76,23 +80,14 @@ def solve_by_prices(problem: Problem, *, seed: int = 0, start: tuple[Problem, Al
     bound = certified_bound(problem, found.prices, slates)
     is_shown, n_more = recover(problem, found.prices, sizes, bound, rng)
     use = usage(problem, is_shown)
-    limit = np.array([row.limit for row in problem.rows])
-    if (use > limit + tolerance(problem)).any():
-        return _last_resort(problem, use, seed)
-    value = float(problem.value[is_shown].sum(dtype="float64"))
-    return Allocation(
-        position=positions(problem, is_shown), value=value, bound=max(bound, value), item_prices=found.prices.item,
-        row_prices=dict(zip(problem.row_names, found.prices.row.tolist())),
-        rows=row_table(problem, use, found.prices.row),
-        fill_rate=float(is_shown.sum()) / max(problem.n_slots, 1), method="prices",
-        n_iterations=found.n_iterations + n_more + 2)
-
-
-def _last_resort(problem: Problem, use: np.ndarray, seed: int) -> Allocation:
-    """An absolute floor was not met by moves: decide small problems exactly, and say why where that cannot be."""
-    if np.isfinite(problem.value).sum() <= FALLBACK_UP_TO:
-        return solve_exact(problem, relative_gap=1e-4)
-    raise error(problem, row_table(problem, use, np.zeros(len(problem.rows))).query("miss > 0"), seed=seed)
+    missed = [row for row, is_missed in zip(problem.rows, use > limits(problem) + tolerance(problem)) if is_missed]
+    if missed and np.isfinite(problem.value).sum() <= FALLBACK_UP_TO:
+        with suppress(*[] if any(row.is_hard for row in missed) else [InfeasibleError]):
+            return solve_exact(problem, relative_gap=1e-4)
+    if any(row.is_hard for row in missed):
+        raise error(problem, row_table(problem, use, found.prices.row).query("miss > 0"), seed=seed)
+    return answer(problem, is_shown, bound=bound, item_prices=found.prices.item, row_prices=found.prices.row, method="prices",
+                  n_iterations=found.n_iterations + n_more + 2)
 
 
 def find_prices(problem: Problem, sizes: Sizes, rng: np.random.Generator) -> Ascent:

@@ -16,12 +16,19 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_val
 Scalar = bool | int | float | str
 OPS = ("==", "!=", ">=", ">", "<=", "<", "in", "not_in", "is_null")
 _ORDER = {">=": np.greater_equal, ">": np.greater, "<=": np.less_equal, "<": np.less}
+_STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def utc(moment: str | pd.Timestamp) -> pd.Timestamp:
+    """A moment in UTC; one without a zone is in UTC already."""
+    at = pd.Timestamp(moment)
+    return at.tz_localize("UTC") if at.tzinfo is None else at.tz_convert("UTC")
 
 
 class Test(BaseModel):
     """One column held against a value."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = _STRICT
     __test__ = False
     field: str
     op: Literal["==", "!=", ">=", ">", "<=", "<", "in", "not_in", "is_null"]
@@ -41,14 +48,14 @@ class Test(BaseModel):
 class All(BaseModel):
     """True where every part is."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = _STRICT
     all: Annotated[list[Condition], Field(min_length=1)]
 
 
 class Any_(BaseModel):
     """True where some part is."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = _STRICT
     any: Annotated[list[Condition], Field(min_length=1)]
 
 
@@ -145,28 +152,34 @@ def _held(test: Test, values: pd.Series | np.ndarray) -> Truth:
     is_there = values.notna().to_numpy()
     if test.op == "is_null":
         return Truth(is_there != test.value, np.ones(len(values), dtype=bool))
+    wanted = [_like(value, values, test) for value in (test.value if isinstance(test.value, list) else [test.value])]
+    if pd.api.types.is_datetime64_any_dtype(values):
+        values = pd.Series(values.to_numpy(dtype="datetime64[us]"))
     if test.op in _ORDER:
-        return Truth(_ordered(test, values), is_there)
-    wanted = test.value if isinstance(test.value, list) else [test.value]
-    is_equal = values.isin([_like(value, values) for value in wanted]).to_numpy(dtype=bool)
+        return Truth(_ordered(test, values, wanted[0]), is_there)
+    is_equal = values.isin(wanted).to_numpy(dtype=bool)
     return Truth(is_equal if test.op in ("==", "in") else ~is_equal, is_there)
 
 
-def _ordered(test: Test, values: pd.Series) -> np.ndarray:
-    if pd.api.types.is_datetime64_any_dtype(values):
-        limit = pd.Timestamp(test.value)
-        limit = limit.tz_localize("UTC") if limit.tzinfo is None else limit
-        with np.errstate(invalid="ignore"):
-            return _ORDER[test.op](values.to_numpy(dtype="datetime64[us]"), limit.tz_convert(None).to_datetime64())
-    if isinstance(test.value, str) or not pd.api.types.is_numeric_dtype(values):
+def _ordered(test: Test, values: pd.Series, limit: Scalar | np.datetime64) -> np.ndarray:
+    if isinstance(limit, np.datetime64):
+        return _ORDER[test.op](values.to_numpy(), limit)
+    if isinstance(limit, str) or not pd.api.types.is_numeric_dtype(values):
         raise ValueError(f"condition on {test.field!r}: {test.op} {test.value!r} needs numbers or times, "
                          f"the column holds {values.dtype}.")
-    return _ORDER[test.op](values.to_numpy(dtype="float64", na_value=np.nan), float(test.value))
+    return _ORDER[test.op](values.to_numpy(dtype="float64", na_value=np.nan), float(limit))
 
 
-def _like(value: Scalar, values: pd.Series) -> Scalar:
-    """Compare ids and flags in the column's own type: YAML reads `12` as a number where a column holds texts."""
+def _like(value: Scalar, values: pd.Series, test: Test) -> Scalar | np.datetime64:
+    """Compare ids and times in the column's own type: YAML reads `12` as a number where a column holds texts."""
+    if pd.api.types.is_datetime64_any_dtype(values):
+        if not isinstance(value, str):
+            raise ValueError(f"condition on {test.field!r}: {test.op} {value!r}, the column holds times; write one as \"2026-03-01\".")
+        return utc(value).tz_convert(None).to_datetime64().astype("datetime64[us]")
     is_text = isinstance(values.dtype, pd.StringDtype) or values.dtype == object or isinstance(values.dtype, pd.CategoricalDtype)
     if is_text and not isinstance(value, (str, bool)):
         return str(value)
+    if isinstance(value, str) and pd.api.types.is_numeric_dtype(values):
+        number = pd.to_numeric(value, errors="coerce")
+        return value if pd.isna(number) else number
     return value

@@ -19,11 +19,6 @@ from reclib.rules.shared import groups
 MMR_EXTRA = 8
 
 
-def takes(rule: Rule) -> bool:
-    """Whether a rule takes from scores."""
-    return isinstance(rule, Diversity) and rule.method != "max_similar" and rule.weight > 0
-
-
 def taken(rules: list[Rule], pairs: Pairs, score: np.ndarray, *, k: int) -> dict[str, np.ndarray]:
     """What each control takes, one entry a pair.
 
@@ -36,7 +31,8 @@ def taken(rules: list[Rule], pairs: Pairs, score: np.ndarray, *, k: int) -> dict
     Returns:
         rule_id -> amounts, at least 0, in the unit of the score.
     """
-    return {rule.id: np.round(_one(rule, pairs, score, k), 6) for rule in rules if takes(rule) and len(score)}
+    takes = [rule for rule in rules if isinstance(rule, Diversity) and rule.is_lever and rule.weight > 0]
+    return {rule.id: np.round(_one(rule, pairs, score, k), 6) for rule in takes if len(score)}
 
 
 def surprise(pairs: Pairs) -> np.ndarray:

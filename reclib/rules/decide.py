@@ -1,8 +1,8 @@
 """Decide: filters, then levers, then slates for all customers at once under what they share.
 
 The precedence is fixed: policy, safety, eligibility, applicability, suitability, block, stock, margin, frequency,
-suppression; then pins, slate quotas, diversity, shared limits, boosts, and last the score. A pin or a boost never
-resurrects a filtered pair, and filters hold for every source, the fallback's and the pinned pairs included.
+suppression, quiet hours; then pins, slate quotas, diversity, shared limits, boosts, and last the score. A pin or a boost
+never resurrects a filtered pair, and filters hold for every source, the fallback's and the pinned pairs included.
 
 Each policy is decided for all customers with the whole stock and the whole budget, as if it served them alone. An
 experiment that gives each policy its part of the customers uses about that part of each limit.
@@ -17,7 +17,9 @@ import pandas as pd
 
 from reclib.allocation import problem as allocation
 from reclib.allocation.crossing import families
+from reclib.allocation.infeasible import can_hold, explain_infeasible
 from reclib.allocation.prices import groups_of
+from reclib.allocation.problem import InfeasibleError
 from reclib.rules import controls, filters, slates
 from reclib.rules.conditions import hold
 from reclib.rules.fields import distinct, n_distinct
@@ -42,6 +44,9 @@ def prepare(ranked: pd.DataFrame, rules: list[Rule], world: World, *, k: int) ->
     """
     in_force, skipped = filters.applicable(rules, world)
     customer, item = world.code_customers(ranked["customer_id"]), world.code_items(ranked["item_id"])
+    for name, codes in (("customer_id", customer), ("item_id", item)):
+        if (codes < 0).any():
+            raise ValueError(f"prepare: {name} {ranked[name].iloc[int(codes.argmin())]!r} is ranked, but the world was built without it.")
     n_items = len(world.items)
     pinned = {rule.id: _pin_keys(rule, world) for rule in in_force if isinstance(rule, Pin)}
     keys = distinct(np.concatenate([Pairs(world, customer, item).key, *pinned.values()]))
@@ -49,7 +54,7 @@ def prepare(ranked: pd.DataFrame, rules: list[Rule], world: World, *, k: int) ->
     refused = {rule.id: filters.refusals(rule, pairs) for rule in in_force if filters.is_row_rule(rule)}
     levers = {rule.id: _lever(rule, pairs) for rule in in_force if isinstance(rule, Boost)}
     return Case(world, in_force, skipped, pairs, refused, {name: np.isin(keys, own) for name, own in pinned.items()}, k,
-                levers)
+                levers, tuple(sorted(ranked["policy"].unique())))
 
 
 def decide(ranked: pd.DataFrame, case: Case, *, policies: list[str] | None = None, seed: int = 0,
@@ -70,24 +75,61 @@ def decide(ranked: pd.DataFrame, case: Case, *, policies: list[str] | None = Non
     wanted = policies if policies is not None else sorted(ranked["policy"].unique())
     plans = {}
     for policy in wanted:
-        draft = draft_of(aligned(ranked[(ranked["policy"] == policy).to_numpy()], case), case, policy)
+        draft = possible(aligned(ranked[(ranked["policy"] == policy).to_numpy()], case), case, policy, seed=seed)
         plans[policy] = settle(case, draft, allocate(draft.problem, seed=seed, method=method, start=start))
     return plans
 
 
-def draft_of(columns: dict[str, np.ndarray], case: Case, policy: str) -> Plan:
+def possible(columns: dict[str, np.ndarray], case: Case, policy: str, *, seed: int = 0) -> Plan:
+    """The draft under which the hard shared limits can hold: where they cannot, soft rules yield in their declared order.
+
+    Then, last first, every rule that yielded is held again if the others leave it room. Soft shared limits yield by no more
+    than they must when slates are allocated.
+
+    Raises:
+        InfeasibleError: hard rules contradict one another; the sentence names a smallest set of them.
+    """
+    def draft(lifted: list[Rule]) -> Plan:
+        return draft_of(columns, case, policy, lifted=tuple(rule.id for rule in lifted))
+
+    def holds(lifted: list[Rule]) -> bool:
+        return can_hold(draft(lifted).problem, seed=seed)
+
+    whole, lifted = draft([]), []
+    if can_hold(whole.problem, seed=seed):
+        return whole
+    limiting = [rule for rule in case.live(policy) if not rule.is_lever]
+    for rule in sorted((rule for rule in limiting if not rule.is_hard), key=lambda rule: rule.yields):
+        lifted.append(rule)
+        if holds(lifted):
+            break
+    else:
+        conflict = list(lifted)
+        for rule in (rule for rule in limiting if rule.is_hard):
+            conflict += [] if holds([*conflict, rule]) else [rule]
+        found = explain_infeasible(draft(lifted).problem, seed=seed)
+        found = replace(found, conflict=tuple(rule.id for rule in limiting if rule not in conflict))
+        raise InfeasibleError(found.sentence(), found.misses)
+    for rule in reversed(list(lifted)):
+        rest = [other for other in lifted if other is not rule]
+        lifted = rest if holds(rest) else lifted
+    return draft([rule for rule in lifted if rule.id in case.refused or quota_of(case.world, rule)])
+
+
+def draft_of(columns: dict[str, np.ndarray], case: Case, policy: str, *, lifted: tuple[str, ...] = ()) -> Plan:
     """Everything of a plan but the slates: filters, levers, controls and the problem to allocate.
 
     Args:
         columns: what `aligned` made of the policy's ranking.
         case: made by `prepare`; with some of its rules, what is decided without the others.
         policy: its name.
+        lifted: rules that do not hold for anybody.
     """
-    rules, by_ranking = case.live(policy), columns["is_ranked"]
-    is_ranked = by_ranking | _any(case, [rule for rule in rules if isinstance(rule, Pin)])
-    first = _first_refusal(case, rules, is_ranked)
-    first, relaxed, yielded = _relax(case, rules, is_ranked, first)
+    rules, by_ranking = [rule for rule in case.live(policy) if rule.id not in lifted], columns["is_ranked"]
+    is_ranked = by_ranking | (wanted_slots(case, rules)[0] > 0)
+    first = _yielded(case, rules, is_ranked, _first_refusal(case, rules, is_ranked))
     is_open = is_ranked & (first < 0)
+    yielded = is_open & (_first_refusal(case, case.live(policy), is_ranked) >= 0)
     score = np.round(columns["priority"] * _times(case, rules), 6)
     score = np.where(is_open, np.where(score >= 0, score + FILL, score), -np.inf)
     taken = controls.taken(rules, case.pairs, score, k=case.k)
@@ -97,7 +139,7 @@ def draft_of(columns: dict[str, np.ndarray], case: Case, policy: str) -> Plan:
     empty = np.zeros(len(first), dtype="int64")
     return Plan(**columns | {"is_ranked": is_ranked}, policy=policy, first=first, score=score, taken=taken, position=empty,
                 state=np.full(len(first), "", dtype=object), blame=empty - 1, problem=problem, found=None,
-                is_pinned=empty > 0, relaxed=relaxed, yielded=yielded, is_added=is_ranked & ~by_ranking, bonus=bonus)
+                is_pinned=empty > 0, lifted=lifted, relaxed=_relaxed(case, policy, yielded, lifted), yielded=yielded, is_added=is_ranked & ~by_ranking, bonus=bonus)
 
 
 def allocate(problem: allocation.Problem, *, seed: int = 0, method: str = "auto",
@@ -107,7 +149,8 @@ def allocate(problem: allocation.Problem, *, seed: int = 0, method: str = "auto"
 
     position = slates.greedy(problem.item, problem.value, problem.quotas, problem.k)
     if len(families(groups_of(problem))) < 2 and _holds(problem, position > 0):
-        return _by_itself(problem, position)
+        return allocation.answer(problem, position > 0, bound=-np.inf, item_prices=np.zeros(problem.n_items),
+                                 row_prices=np.zeros(len(problem.rows)), method="by itself", n_iterations=1)
     return solve(problem, method=method, seed=seed, start=None if start is None else (start.problem, start.found))
 
 
@@ -119,9 +162,9 @@ def settle(case: Case, draft: Plan, found: allocation.Allocation) -> Plan:
 
 def placed(case: Case, draft: Plan, found: allocation.Allocation) -> Plan:
     """Complete a draft with its slates alone: slots and pins."""
-    wanted = wanted_slots(case, case.live(draft.policy))
-    slots = slates.place_pins(found.position.astype("int64"), slates.laid_out(draft.problem, wanted, 0))
-    position = draft.problem.of_pairs(slots)
+    wanted, turn = wanted_slots(case, case.live(draft.policy))
+    position = draft.problem.of_pairs(slates.place_pins(
+        found.position.astype("int64"), *(slates.laid_out(draft.problem, numbers, 0) for numbers in (wanted, turn))))
     return replace(draft, position=position, found=found, is_pinned=(position > 0) & (wanted > 0))
 
 
@@ -151,29 +194,23 @@ def _first_refusal(case: Case, rules: list[Rule], is_ranked: np.ndarray) -> np.n
     return first
 
 
-def _relax(case: Case, rules: list[Rule], is_ranked: np.ndarray,
-           first: np.ndarray) -> tuple[np.ndarray, dict[str, int], np.ndarray]:
+def _yielded(case: Case, rules: list[Rule], is_ranked: np.ndarray, first: np.ndarray) -> np.ndarray:
     """Let soft row rules yield, in their declared order, for customers who could be shown nothing at all."""
     soft = sorted((rule for rule in rules if rule.id in case.refused and not rule.is_hard), key=lambda rule: rule.yields)
-    relaxed, yielded = {}, np.zeros(len(first), dtype=bool)
-    n = len(case.world.customers)
-    kept = list(rules)
     for rule in soft:
-        starved = np.bincount(case.pairs.customer[is_ranked & (first < 0)], minlength=n) == 0
+        starved = np.bincount(case.pairs.customer[is_ranked & (first < 0)], minlength=len(case.world.customers)) == 0
         if not starved.any():
             break
-        kept = [other for other in kept if other.id != rule.id]
-        again = _first_refusal(case, kept, is_ranked)
-        freed = starved[case.pairs.customer] & (again < 0) & (first >= 0)
-        first = np.where(starved[case.pairs.customer], again, first)
-        yielded |= freed
-        if freed.any():
-            relaxed[rule.id] = n_distinct(case.pairs.customer[freed])
-    return first, relaxed, yielded
+        rules = [other for other in rules if other is not rule]
+        first = np.where(starved[case.pairs.customer], _first_refusal(case, rules, is_ranked), first)
+    return first
 
 
-def _any(case: Case, pins: list[Pin]) -> np.ndarray:
-    return np.logical_or.reduce([np.zeros(len(case.pairs), dtype=bool), *(case.pins[rule.id] for rule in pins)])
+def _relaxed(case: Case, policy: str, yielded: np.ndarray, lifted: tuple[str, ...]) -> dict[str, int]:
+    """Soft rules that yielded, and the number of customers for whom they did; a quota yields for all."""
+    counts = {rule.id: n_distinct(case.pairs.customer[yielded & case.refused[rule.id]]) if rule.id in case.refused
+              else len(case.world.customers) * (rule.id in lifted) for rule in case.live(policy)}
+    return {name: count for name, count in counts.items() if count}
 
 
 def _pin_keys(rule: Pin, world: World) -> np.ndarray:
@@ -185,18 +222,18 @@ def _pin_keys(rule: Pin, world: World) -> np.ndarray:
     return np.flatnonzero(wanted).astype("int64") * len(world.items) + code
 
 
-def wanted_slots(case: Case, rules: list[Rule]) -> np.ndarray:
-    """The slot that a live pin asks for, one entry a pair; 0 where none does, the first pin wins."""
-    wanted = np.zeros(len(case.pairs), dtype="int64")
-    for rule in reversed([rule for rule in rules if isinstance(rule, Pin)]):
-        wanted[case.pins[rule.id]] = rule.position
-    return wanted
+def wanted_slots(case: Case, rules: list[Rule]) -> tuple[np.ndarray, np.ndarray]:
+    """The slot that a live pin asks for, one entry a pair, 0 where none does, and the pin's turn; the first pin wins."""
+    slot, turn = np.zeros((2, len(case.pairs)), dtype="int64")
+    for place, rule in reversed(list(enumerate(rule for rule in rules if isinstance(rule, Pin)))):
+        slot[case.pins[rule.id]], turn[case.pins[rule.id]] = rule.position, place
+    return slot, turn
 
 
 def _lever(rule: Boost, pairs: Pairs) -> np.ndarray:
     held = hold(rule.when, pairs.column)
-    concerned = held.is_true if rule.on_missing == "allow" else ~held.is_false
-    return np.where(concerned, rule.times, 1.0)
+    is_closed = rule.on_missing == "block" and rule.times < 1
+    return np.where(~held.is_false if is_closed else held.is_true, rule.times, 1.0)
 
 
 def _times(case: Case, rules: list[Rule]) -> np.ndarray:
@@ -210,7 +247,7 @@ def _times(case: Case, rules: list[Rule]) -> np.ndarray:
 
 def _problem(case: Case, rules: list[Rule], score: np.ndarray, p_response: np.ndarray,
              bonus: float) -> allocation.Problem:
-    wanted = wanted_slots(case, rules)
+    wanted, _ = wanted_slots(case, rules)
     value = np.where((wanted > 0) & np.isfinite(score), score + bonus, score)
     n_slots = len(case.world.customers) * case.k
     frame = case.pairs.frame
@@ -224,16 +261,4 @@ def _holds(problem: allocation.Problem, is_shown: np.ndarray) -> bool:
     used = np.bincount(problem.item[is_shown], minlength=problem.n_items)
     if (used > np.floor(problem.stock)).any():
         return False
-    limits = np.array([row.limit for row in problem.rows])
-    return bool((allocation.usage(problem, is_shown) <= limits).all())
-
-
-def _by_itself(problem: allocation.Problem, position: np.ndarray) -> allocation.Allocation:
-    is_shown = position > 0
-    value = float(problem.value[is_shown].sum())
-    prices = np.zeros(len(problem.rows))
-    return allocation.Allocation(
-        position=position, value=value, bound=value, item_prices=np.zeros(problem.n_items),
-        row_prices=dict.fromkeys(problem.row_names, 0.0),
-        rows=allocation.row_table(problem, allocation.usage(problem, is_shown), prices),
-        fill_rate=float(is_shown.sum()) / max(problem.n_slots, 1), method="by itself", n_iterations=1)
+    return bool((allocation.usage(problem, is_shown) <= allocation.limits(problem)).all())

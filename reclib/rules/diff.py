@@ -47,8 +47,9 @@ def decision_diff(before: tuple[Case, Plan], after: tuple[Case, Plan]) -> Diff:
         ValueError: the two were decided for different customers.
     """
     world = before[0].world
-    if not before[0].world.customers["customer_id"].equals(after[0].world.customers["customer_id"]):
-        raise ValueError("decision_diff: the two were decided for different customers; prepare both with the same world.")
+    for table, name in ((each, f"{each[:-1]}_id") for each in ("customers", "items")):
+        if not getattr(world, table)[name].equals(getattr(after[0].world, table)[name]):
+            raise ValueError(f"decision_diff: the two were decided for different {table}; prepare both with the same world.")
     old, new = _rows(*before), _rows(*after)
     n, n_items = len(world.customers), len(world.items)
     layer = np.full(n, len(LAYERS) - 1)
@@ -111,7 +112,7 @@ def _measured(case: Case, plan: Plan) -> dict[str, float]:
     n = len(counts)
     made = {"predicted value": plan.money[shown].sum(), "expected responses": p.sum(), "slots filled": float(shown.sum()),
             "customers with a slate": float(n_distinct(case.pairs.customer[shown]))}
-    if not fields_of.fault(case.world, "margin_rate"):
+    if not (fields_of.fault(case.world, "margin_rate") or fields_of.fault(case.world, "price")):
         price = case.world.items["price"].fillna(0.0).to_numpy("float64")[item] * p
         rate = fields_of.level(case.world, "margin_rate")[0].fillna(0.0).to_numpy("float64")[item]
         made["margin rate of expected sales (%)"] = 100 * (price * rate).sum() / price.sum() if price.sum() else 0.0

@@ -15,7 +15,8 @@ State fields, all as of a moment and nothing after it:
     is_opted_out                                               `opted_out_at` has passed
 
 A pair without such an event has a count of 0 and 9,999 days since: that is knowledge, not missing data. Where the
-source has no such events at all, the field does not exist and a rule that asks for it does not apply.
+source has no such events at all, the field does not exist and a rule that asks for it does not apply. Whether an item that
+the catalogue does not list is on sale, or a customer whom nobody knows has opted out, is missing.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from reclib import schema
 if TYPE_CHECKING:
     from reclib.rules.pairs import Pairs, World
 
-NEVER_DAYS = 9_999.0
+NEVER_DAYS, LISTED = 9_999.0, "_is_listed"
 _DAY = np.timedelta64(1, "D")
 _EVENTS = {"bought": "purchase", "seen": "impression", "dismissed": "dismiss"}
 _SINCE = re.compile(r"days_since_(bought|seen|dismissed)$")
@@ -83,7 +84,7 @@ def is_known_name(name: str, world: World) -> bool:
 
 def known_names(world: World) -> list[str]:
     """Fields to offer where a name is mistyped."""
-    return sorted({*world.items.columns, *world.customers.columns, *_STATE, "is_new_to_customer", "is_personal", *_EXAMPLES})
+    return sorted({*world.items.columns, *world.customers.columns, *_STATE, "is_new_to_customer", "is_personal", *_EXAMPLES} - {LISTED})
 
 
 def level(world: World, name: str) -> tuple[pd.Series, str]:
@@ -186,7 +187,7 @@ def _is_on_sale(world: World) -> pd.Series:
         raise KeyError("no column valid_from, valid_to")
     on_sale = pd.Series(True, index=world.items.index)
     on_sale &= True if first is None else ~(first > world.as_of)
-    return on_sale & (True if last is None else ~(last <= world.as_of))
+    return _of_listed(on_sale & (True if last is None else ~(last <= world.as_of)), world.items)
 
 
 def _buyers_share(world: World) -> pd.Series:
@@ -198,7 +199,11 @@ def _buyers_share(world: World) -> pd.Series:
 def _is_opted_out(world: World) -> pd.Series:
     if "opted_out_at" not in world.customers.columns:
         raise KeyError("no column opted_out_at")
-    return world.customers["opted_out_at"] <= world.as_of
+    return _of_listed(world.customers["opted_out_at"] <= world.as_of, world.customers)
+
+
+def _of_listed(flags: pd.Series, table: pd.DataFrame) -> pd.Series:
+    return flags.astype("boolean").where(table[LISTED].notna())
 
 
 def _days_since_contact(world: World) -> pd.Series:

@@ -9,13 +9,13 @@ from reclib.rules import fields as fields_of
 from reclib.rules.conditions import Condition, Test, Truth, fields, hold
 from reclib.rules.kinds import (
     Block,
+    Budget,
     Filter,
     FrequencyCap,
     MarginFloor,
     QuietHours,
     Rule,
     Stock,
-    Suppression,
 )
 from reclib.rules.pairs import Pairs, World
 
@@ -24,15 +24,14 @@ MATERIAL_DIGITS = 6
 
 def is_row_rule(rule: Rule) -> bool:
     """Whether the rule can refuse a pair by itself."""
-    if isinstance(rule, MarginFloor):
-        return rule.over == "pair"
-    return isinstance(rule, (Filter, Stock, FrequencyCap, Suppression, QuietHours, Block))
+    return isinstance(rule, Stock) or rule.scope in ("row", "customer") and not rule.is_lever
 
 
 def applicable(rules: list[Rule], world: World) -> tuple[list[Rule], dict[str, str]]:
     """Split rules into those in force on this data and those that are not, with the reason.
 
-    A rule is left out where the source has no such column at all, or outside its validity. A missing *value* in a
+    A rule is left out where the source has no such column at all (a shared limit also where nothing in it is known), or
+    outside its validity. A missing *value* in a
     column that exists is another matter: there the rule's `on_missing` decides. Two kinds fail closed even where the
     column that they keep by is lacking: a safety rule then refuses what its `when` is known to concern, and quiet hours
     everyone.
@@ -58,7 +57,7 @@ def refusals(rule: Rule, pairs: Pairs) -> np.ndarray:
     """
     if isinstance(rule, QuietHours):
         return _broken(rule, None, _is_awake(rule, pairs), pairs)
-    if isinstance(rule, (Filter, Suppression)):
+    if isinstance(rule, Filter):
         return _broken(rule, rule.when, hold(rule.keep, lambda name: column_or_missing(pairs, name)), pairs)
     if isinstance(rule, Block):
         is_item = np.ones(len(pairs), dtype=bool)
@@ -87,7 +86,7 @@ def met(rule: Rule, pairs: Pairs, row: int) -> str:
 
 
 def _conditions(rule: Rule) -> list[Condition]:
-    own = [] if isinstance(rule, (Filter, Suppression, Block)) else [threshold(rule)]
+    own = [] if isinstance(rule, (Filter, Block)) else [threshold(rule)]
     return own + [part for part in (getattr(rule, "keep", None), getattr(rule, "when", None)) if part is not None]
 
 
@@ -131,7 +130,15 @@ def _why_not(rule: Rule, world: World) -> str | None:
         return f"not applicable: concerns {', '.join(rule.channels)}, the slates go by {world.channel}"
     needed = list(fields(getattr(rule, "when", None))) if _fails_closed(rule) else rule.needs
     lacking = [why for name in needed if (why := fields_of.fault(world, name))]
+    lacking += [f"no item has a known {name}" for name in _summed(rule) if not lacking and fields_of.level(world, name)[0].isna().all()]
     return f"not applicable: {'; '.join(dict.fromkeys(lacking))}" if lacking else None
+
+
+def _summed(rule: Rule) -> list[str]:
+    """Fields whose known values stand in for missing ones in a shared limit."""
+    if isinstance(rule, MarginFloor) and rule.over == "all":
+        return rule.needs
+    return [rule.cost] if isinstance(rule, Budget) and rule.cost else []
 
 
 def _fails_closed(rule: Rule) -> bool:
@@ -148,7 +155,7 @@ def item_code(world: World, item_id: object) -> int:
     ids = world.items["item_id"]
     if not pd.api.types.is_integer_dtype(ids):
         wanted: object = str(item_id)
-    elif str(item_id).lstrip("-").isdigit():
+    elif str(item_id).removeprefix("-").isdecimal():
         wanted = int(str(item_id))
     else:
         return -2
@@ -160,7 +167,7 @@ def _texts(values: np.ndarray | pd.Series) -> pd.Series:
     series = pd.Series(values).reset_index(drop=True)
     if pd.api.types.is_float_dtype(series):
         whole = series.dropna()
-        if len(whole) and (whole == np.floor(whole)).all():
+        if len(whole) and (whole.abs() < 2**53).all() and (whole == np.floor(whole)).all():
             return series.astype("Int64").astype("str").fillna("missing").astype("str")
         return series.round(MATERIAL_DIGITS).astype("str").fillna("missing").astype("str")
     if pd.api.types.is_datetime64_any_dtype(series):

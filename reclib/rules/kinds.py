@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import zoneinfo
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -15,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from reclib.rules.conditions import Condition, Scalar, fields
+from reclib.rules.conditions import Condition, Scalar, fields, utc
 
 PRECEDENCE = (
     "policy", "safety", "eligibility", "applicability", "suitability", "block", "stock", "margin_floor",
@@ -25,20 +26,22 @@ NOT_FOR_SALE = ("policy", "safety", "eligibility", "suppression", "quiet_hours")
 
 
 def _moment(value: Any) -> pd.Timestamp | None:
+    """A date or time; a bare number, or a word such as `now`, is none."""
     if value is None:
         return None
     try:
-        moment = pd.Timestamp(value)
+        if not isinstance(value, datetime.date) and not (isinstance(value, str) and value[:1].isdecimal()):
+            raise TypeError
+        return utc(value)
     except (ValueError, TypeError) as error:
-        raise ValueError(f"must be a date or time, got {value!r}") from error
-    return moment.tz_localize("UTC") if moment.tzinfo is None else moment.tz_convert("UTC")
+        raise ValueError(f"must be a date or time such as 2026-03-01, got {value!r}") from error
 
 
 def _clock(value: Any) -> str:
     """A time of day as `21:00`; YAML reads a bare 21:00 as the minutes of the day."""
     text = f"{value // 60:02d}:{value % 60:02d}" if isinstance(value, int) else str(value)
     try:
-        return f"{pd.Timestamp(f'2000-01-01 {text}'):%H:%M}"
+        return f"{datetime.time.fromisoformat(text.zfill(5)):%H:%M}"
     except ValueError as error:
         raise ValueError(f"must be a time of day such as \"21:00\", got {value!r}") from error
 
@@ -72,7 +75,7 @@ class _Rule(BaseModel):
     (`bound`), and which name fields (`named`).
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, allow_inf_nan=False)
     scope: ClassVar[str] = "row"
     bound: ClassVar[str | None] = None
     named: ClassVar[tuple[str, ...]] = ()
@@ -106,17 +109,29 @@ class _Rule(BaseModel):
         return list(dict.fromkeys([*named, *asked]))
 
     @property
+    def is_lever(self) -> bool:
+        """Whether it bends scores and forbids nothing."""
+        return self.kind in ("boost", "pin")
+
+    @property
     def sold(self) -> bool:
         """Whether it is for sale, by its kind where the file does not say."""
         return self.kind not in NOT_FOR_SALE if self.is_for_sale is None else self.is_for_sale
 
 
 class Filter(_Rule):
-    """Keep pairs that satisfy `keep`, among those for which `when` holds."""
+    """Keep pairs that satisfy `keep`, among those for which `when` holds.
 
-    kind: Literal["policy", "safety", "eligibility", "applicability", "suitability"]
+    Suppression is contact policy: it shows nothing to customers who do not satisfy `keep`.
+    """
+
+    kind: Literal["policy", "safety", "eligibility", "applicability", "suitability", "suppression"]
     keep: Condition
     when: Condition | None = None
+
+    @property
+    def scope(self) -> str:
+        return "customer" if self.kind == "suppression" else "row"
 
 
 class Stock(_Rule):
@@ -165,7 +180,7 @@ class MarginFloor(_Rule):
 
     @property
     def needs(self) -> list[str]:
-        return ["margin_rate"]
+        return ["margin_rate"] if self.over == "pair" else ["margin_rate", "price"]
 
 
 class MinExposure(_Rule):
@@ -202,15 +217,6 @@ class FrequencyCap(_Rule):
     def window(self) -> str | None:
         tail = self.counter.rsplit("_", 1)[-1]
         return f"{tail[:-1]} days" if tail.endswith("d") and tail[:-1].isdigit() else None
-
-
-class Suppression(_Rule):
-    """Contact policy: show nothing to customers who do not satisfy `keep`."""
-
-    scope = "customer"
-    kind: Literal["suppression"]
-    keep: Condition
-    when: Condition | None = None
 
 
 class QuietHours(_Rule):
@@ -282,12 +288,19 @@ class Diversity(_Rule):
         return float(self.max) if self.method == "max_similar" else self.weight
 
     @property
+    def is_lever(self) -> bool:
+        return self.method != "max_similar"
+
+    @property
     def needs(self) -> list[str]:
         return {"novelty": ["buyers_share"], "repetition": ["n_seen_7d"]}.get(self.method, list(self.fields))
 
 
 class Boost(_Rule):
-    """Multiply the priority of pairs for which `when` holds; of several boosts the largest counts."""
+    """Multiply the priority of pairs for which `when` holds; of several boosts the largest counts, of several below 1 the least.
+
+    Where `when` is not known nothing is lifted; with `on_missing: block` what a boost below 1 buries is buried there too.
+    """
 
     bound = "times"
     kind: Literal["boost"]
@@ -323,6 +336,6 @@ class Block(_Rule):
 
 
 Rule = Annotated[
-    Filter | Stock | Budget | MarginFloor | MinExposure | FrequencyCap | Suppression | QuietHours | SlateQuota | Diversity
+    Filter | Stock | Budget | MarginFloor | MinExposure | FrequencyCap | QuietHours | SlateQuota | Diversity
     | Boost | Pin | Block, Field(discriminator="kind")]
 ADAPTER: TypeAdapter = TypeAdapter(Rule)

@@ -8,15 +8,26 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from reclib.allocation.problem import Row
 from reclib.rules import fields as fields_of
 from reclib.rules import filters
-from reclib.rules.kinds import Boost, Budget, MinExposure, Pin, Rule, SlateQuota, Stock
+from reclib.rules.kinds import (
+    Boost,
+    Budget,
+    Diversity,
+    MinExposure,
+    Pin,
+    Rule,
+    SlateQuota,
+    Stock,
+)
 from reclib.rules.pairs import World
 from reclib.rules.plan import Case
 from reclib.rules.register import RuleError
-from reclib.rules.shared import members
+from reclib.rules.shared import members, row_of
 
 COLUMNS = ["rule_id", "fault", "weight"]
+N_SETS = 1_024
 Finding = tuple[str, str, str]
 
 
@@ -37,7 +48,7 @@ def require(rules: list[Rule], world: World) -> list[Rule]:
                 near = difflib.get_close_matches(name, known, n=3)
                 faults.append(f"rule {rule.id!r}: unknown field {name!r}; "
                               f"{'did you mean ' + ', '.join(near) if near else 'known fields: ' + ', '.join(known)}.")
-            elif isinstance(rule, (MinExposure, SlateQuota, Budget, Stock)) and _is_of_customers(name, world):
+            elif _counts_items(rule) and _is_of_customers(name, world):
                 faults.append(f"rule {rule.id!r}: field {name!r} belongs to customers or pairs; {rule.kind} needs fields of items.")
     if faults:
         raise RuleError("\n".join(faults))
@@ -51,11 +62,14 @@ def contradictions(rules: list[Rule], case: Case) -> pd.DataFrame:
         One row a finding: rule_id, fault (a sentence), weight (`contradiction`, `expired`, `redundant` or `idle`).
     """
     live = [rule for rule in case.rules if rule.status == "live"]
-    refused = np.logical_or.reduce([np.zeros(len(case.pairs), dtype=bool),
-                                    *(case.refused[rule.id] for rule in live if rule.id in case.refused)])
-    found = [*_expired(rules, case), *_total(case, live), *_floors(case, live, refused), *_pins(case, live, refused),
-             *_boosts(case, live, refused), *_redundant(case, live), *_quotas(case, live)]
+    found = [*_expired(rules, case), *_idle(case, live), *_total(case, live), *_floors(case, live), *_pins(case, live),
+             *_boosts(case, live), *_redundant(case, live), *_implied(case, live), *_quotas(case, live)]
     return pd.DataFrame(found, columns=COLUMNS)
+
+
+def _counts_items(rule: Rule) -> bool:
+    """Whether its fields must be those of items: shared limits, quotas, and what makes items alike."""
+    return isinstance(rule, (MinExposure, SlateQuota, Budget, Stock)) or isinstance(rule, Diversity) and bool(rule.fields)
 
 
 def _is_of_customers(name: str, world: World) -> bool:
@@ -72,6 +86,24 @@ def _meet(rule: Rule, other: Rule) -> bool:
 def _covers(rule: Rule, other: Rule) -> bool:
     """Whether every policy that is held to the first is held to the other too."""
     return other.policies is None or rule.policies is not None and set(rule.policies) <= set(other.policies)
+
+
+def _refused(case: Case, live: list[Rule], rule: Rule) -> np.ndarray:
+    """Pairs that row rules refuse in every policy that is held to a rule."""
+    return np.logical_or.reduce([np.zeros(len(case.pairs), dtype=bool), *(
+        case.refused[other.id] for other in live if other.id in case.refused and _covers(rule, other))])
+
+
+def _outlasts(other: Rule, rule: Rule) -> bool:
+    """Whether the other holds wherever the rule does: in every policy, and no sooner to yield."""
+    return _covers(rule, other) and (other.is_hard or not rule.is_hard and other.yields >= rule.yields)
+
+
+def _idle(case: Case, live: list[Rule]) -> Iterator[Finding]:
+    """Rules for policies that nobody ranks by, such as a misspelt one."""
+    for rule in live:
+        if rule.policies is not None and not set(rule.policies) & set(case.policies):
+            yield rule.id, f"holds for policies {rule.policies}, of which none is ranked ({', '.join(case.policies)})", "idle"
 
 
 def _expired(rules: list[Rule], case: Case) -> Iterator[Finding]:
@@ -92,13 +124,14 @@ def _total(case: Case, live: list[Rule]) -> Iterator[Finding]:
             yield rule.id, f"refuses every pair ({filters.met(rule, case.pairs, 0)})", "contradiction"
 
 
-def _floors(case: Case, live: list[Rule], refused: np.ndarray) -> Iterator[Finding]:
+def _floors(case: Case, live: list[Rule]) -> Iterator[Finding]:
     floors = [rule for rule in live if isinstance(rule, MinExposure)]
     marks = {rule.id: members(case.world, rule.when) for rule in floors}
-    apart: list[MinExposure] = []
-    for rule in sorted(floors, key=lambda rule: -(rule.share or 0)):
-        if rule.share and all(_meet(rule, other) and not (marks[rule.id] & marks[other.id]).any() for other in apart):
-            apart.append(rule)
+    sets: list[tuple[MinExposure, ...]] = [()]
+    for rule in sorted((rule for rule in floors if rule.share), key=lambda rule: -rule.share):
+        sets += [(*some, rule) for some in sets[-N_SETS:] if all(
+            _meet(rule, other) and not (marks[rule.id] & marks[other.id]).any() for other in some)]
+    apart = max(sets, key=lambda some: sum(rule.share for rule in some))
     total = sum(rule.share for rule in apart)
     if total > 1 + 1e-9:
         names = ", ".join(rule.id for rule in apart)
@@ -108,34 +141,37 @@ def _floors(case: Case, live: list[Rule], refused: np.ndarray) -> Iterator[Findi
         asked = f"asks for {f'a share of {rule.share:g}' if rule.share else f'{rule.placements:g} placements'}"
         if not marks[rule.id].any():
             yield rule.id, f"{asked}, but no item is a member", "contradiction"
-        elif not (marks[rule.id][case.pairs.item] & ~refused).any():
+        elif not (marks[rule.id][case.pairs.item] & ~_refused(case, live, rule)).any():
             yield rule.id, f"{asked}, but no customer may see any of its members", "contradiction"
 
 
-def _pins(case: Case, live: list[Rule], refused: np.ndarray) -> Iterator[Finding]:
+def _pins(case: Case, live: list[Rule]) -> Iterator[Finding]:
     pins = [rule for rule in live if isinstance(rule, Pin)]
     for place, rule in enumerate(pins):
         mark = case.pins[rule.id]
         if not mark.any():
             yield rule.id, f"pins item {rule.item_id!r}, which is not in the catalogue or concerns no customer", "contradiction"
-        elif not (mark & ~refused).any():
-            names = [other.id for other in live if other.id in case.refused and not (mark & ~case.refused[other.id]).any()]
+        elif not (mark & ~_refused(case, live, rule)).any():
+            names = [other.id for other in live if other.id in case.refused and _covers(rule, other)
+                     and not (mark & ~case.refused[other.id]).any()]
             by = f"{', '.join(names)} refuse" if names else "the filters together refuse"
             yield rule.id, f"pins item {rule.item_id!r}, which no customer may see: {by} it for all of them", "contradiction"
-        for other in pins[:place]:
-            if other.position == rule.position and _meet(rule, other) and np.intersect1d(
-                    case.pairs.customer[mark], case.pairs.customer[case.pins[other.id]]).size:
+        for other in (other for other in pins[:place] if _meet(rule, other)):
+            theirs = case.pins[other.id]
+            if (mark & theirs).any():
+                yield rule.id, f"pins item {rule.item_id!r}, which {other.id} pins for the same customers", "redundant"
+            elif other.position == rule.position and np.intersect1d(case.pairs.customer[mark], case.pairs.customer[theirs]).size:
                 yield rule.id, f"wants slot {rule.position}, which {other.id} has for the same customers", "contradiction"
 
 
-def _boosts(case: Case, live: list[Rule], refused: np.ndarray) -> Iterator[Finding]:
+def _boosts(case: Case, live: list[Rule]) -> Iterator[Finding]:
     """Boosts that lift and bury nothing: no pair, none that may be shown, or none that a stronger one does not."""
     boosts = [rule for rule in live if isinstance(rule, Boost) and rule.times != 1]
     for rule in boosts:
         mine = case.levers[rule.id] != 1
         stronger = [other.id for other in boosts if other.id != rule.id and _covers(rule, other)
                     and (other.times > rule.times > 1 or other.times < rule.times < 1)]
-        left = mine & ~refused
+        left = mine & ~_refused(case, live, rule)
         if not mine.any():
             yield rule.id, "boosts no pair: its condition holds for none", "idle"
         elif not left.any():
@@ -151,10 +187,28 @@ def _redundant(case: Case, live: list[Rule]) -> Iterator[Finding]:
         mine = case.refused[rule.id]
         for number, other in enumerate(acting):
             theirs = case.refused[other.id]
-            if number != place and _covers(rule, other) and not (mine & ~theirs).any() and (
-                    number < place or (theirs & ~mine).any() or not _covers(other, rule)):
+            if number != place and _outlasts(other, rule) and not (mine & ~theirs).any() and (
+                    number < place or (theirs & ~mine).any() or not _outlasts(rule, other)):
                 yield rule.id, f"refuses only what {other.id} refuses anyway", "redundant"
                 break
+
+
+def _implied(case: Case, live: list[Rule]) -> Iterator[Finding]:
+    """Shared limits that another implies: no item uses more of them, and they leave as much room; of equal ones the later."""
+    rows = [(rule, row) for rule in live if (row := row_of(case.world, rule, len(case.world.customers) * case.k))]
+    for place, (rule, row) in enumerate(rows):
+        for number, (other, tighter) in enumerate(rows):
+            if number != place and _outlasts(other, rule) and _implies(tighter, row) and (
+                    number < place or not (_implies(row, tighter) and _outlasts(rule, other))):
+                yield rule.id, f"holds wherever {other.id} does", "redundant"
+                break
+
+
+def _implies(row: Row, looser: Row) -> bool:
+    """Whether slates that hold the first hold the other, item by item."""
+    parts = ((row.per_response, looser.per_response), (row.per_placement, looser.per_placement))
+    return row.limit <= looser.limit and all((np.nan_to_num(mine) >= np.nan_to_num(theirs)).all() for mine, theirs in (
+        [0.0 if part is None else part for part in pair] for pair in parts))
 
 
 def _quotas(case: Case, live: list[Rule]) -> Iterator[Finding]:
@@ -165,5 +219,5 @@ def _quotas(case: Case, live: list[Rule]) -> Iterator[Finding]:
             yield rule.id, f"allows {rule.max} of a {rule.field}, but a slate has {case.k} slots", "idle"
     for rule in quotas:
         for other in quotas:
-            if other.field == rule.field and other.max < rule.max and other.when in (None, rule.when) and _covers(rule, other):
+            if other.field == rule.field and other.max < rule.max and other.when in (None, rule.when) and _outlasts(other, rule):
                 yield rule.id, f"is implied by {other.id}, which allows {other.max}", "redundant"

@@ -106,7 +106,7 @@ def _effects(case: Case, plan: Plan, rule: Rule) -> Iterator[tuple[str, np.ndarr
     if rule.id in case.refused:
         hit = case.refused[rule.id] & plan.is_ranked
         yield "filtered", hit & (plan.first >= 0), None
-        yield "penalised", hit & plan.yielded, "yielded: nothing else could be shown"
+        yield "penalised", hit & plan.yielded & (plan.blame != case.number[rule.id]), "yielded: nothing else could be shown"
     if isinstance(rule, Boost):
         yield "boosted", is_open & (case.levers[rule.id] > 1), f"priority x {rule.times:g}"
         yield "penalised", is_open & (case.levers[rule.id] < 1), f"priority x {rule.times:g}"

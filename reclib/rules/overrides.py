@@ -50,9 +50,10 @@ def costs(ranked: pd.DataFrame, case: Case, plan: Plan, overrides: pd.DataFrame 
 
     Returns:
         One row an override in force: override_id, owner, reason, action, item_id, expires_at, n_shown (slots it filled)
-        or n_removed, opportunity_cost in the unit of the policy. A negative cost: the override beats the system.
+        or n_removed, opportunity_cost in the unit of the policy, and resolution: how far both searches may be from the best.
+        A negative cost beyond it: the override beats the system.
     """
-    columns = ["override_id", "action", "item_id", "owner", "reason", "expires_at", "n_pairs", "opportunity_cost"]
+    columns = ["override_id", "action", "item_id", "owner", "reason", "expires_at", "n_pairs", "opportunity_cost", "resolution"]
     known = {rule.id: rule for rule in case.live(plan.policy)}
     if overrides is None:
         return pd.DataFrame(columns=columns)
@@ -62,11 +63,12 @@ def costs(ranked: pd.DataFrame, case: Case, plan: Plan, overrides: pd.DataFrame 
     rows = []
     for row in mine.to_dict("records"):
         others = [rule for rule in case.rules if rule.id != str(row["override_id"])]
-        draft = draft_of(as_ranked, replace(case, rules=others), plan.policy)
+        draft = draft_of(as_ranked, replace(case, rules=others), plan.policy, lifted=plan.lifted)
         found = allocate(draft.problem, seed=seed, start=plan)
         without = float(draft.priority[draft.problem.of_pairs(found.position) > 0].sum())
         rows.append({name: row[name] for name in columns[:6]} | {
-            "n_pairs": _touched(case, plan, str(row["override_id"])), "opportunity_cost": round(without - worth, 4)})
+            "n_pairs": _touched(case, plan, str(row["override_id"])), "opportunity_cost": round(without - worth, 4),
+            "resolution": round(sum(each.bound - each.value for each in (plan.found, found)), 4)})
     return pd.DataFrame(rows, columns=columns)
 
 

@@ -13,7 +13,8 @@ import pandas as pd
 
 from reclib.allocation.problem import Problem, from_pairs
 from reclib.rules import fields
-from reclib.rules.fields import distinct
+from reclib.rules.conditions import utc
+from reclib.rules.fields import LISTED, distinct
 
 _KINDS = ["purchase", "impression", "dismiss"]
 HOME = "home"
@@ -109,18 +110,18 @@ def build(items: pd.DataFrame, customers: pd.DataFrame | None, events: pd.DataFr
         channel: how the slates reach customers.
         delivered_at: when they do; at `as_of` where missing.
     """
-    moment = _utc(as_of)
+    moment = utc(as_of)
     ids = pd.Series(pd.unique(customer_ids)).sort_values(ignore_index=True).rename("customer_id")
     people = ids.to_frame()
     if customers is not None:
-        people = people.merge(customers, on="customer_id", how="left", validate="one_to_one")
-    goods = items
+        people = people.merge(customers.assign(**{LISTED: True}), on="customer_id", how="left", validate="one_to_one")
+    goods = items.assign(**{LISTED: True})
     if item_ids is not None:
         strangers = pd.Series(pd.unique(item_ids)).rename("item_id")
         strangers = strangers[~strangers.isin(items["item_id"])]
-        goods = items if not len(strangers) else pd.concat([items, strangers.to_frame()], ignore_index=True)
+        goods = goods if not len(strangers) else pd.concat([goods, strangers.to_frame()], ignore_index=True)
     goods = goods.sort_values("item_id", ignore_index=True)
-    world = World(goods, people, moment, moment if delivered_at is None else _utc(delivered_at), channel, pd.DataFrame())
+    world = World(goods, people, moment, moment if delivered_at is None else utc(delivered_at), channel, pd.DataFrame())
     known = _known_events(world, events)
     types = event_types if event_types is not None else sorted(known["event_type"].astype("str").unique())
     world = replace(world, events=known, event_types=tuple(types))
@@ -157,8 +158,3 @@ def _known_events(world: World, events: pd.DataFrame) -> pd.DataFrame:
 
 def _codes(known: pd.Series, ids: pd.Series) -> np.ndarray:
     return pd.Index(known).get_indexer(pd.Index(ids))
-
-
-def _utc(moment: str | pd.Timestamp) -> pd.Timestamp:
-    at = pd.Timestamp(moment)
-    return at.tz_localize("UTC") if at.tzinfo is None else at.tz_convert("UTC")

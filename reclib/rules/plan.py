@@ -25,6 +25,8 @@ class Case:
         refused: rule_id -> mark of the pairs that a row rule would refuse, whatever the others do.
         pins: rule_id -> mark of the pairs that a pin asks for.
         k: slots in a slate.
+        levers: rule_id -> factor of each pair's priority.
+        policies: those that are ranked.
     """
 
     world: World
@@ -35,6 +37,7 @@ class Case:
     pins: dict[str, np.ndarray]
     k: int
     levers: dict[str, np.ndarray] = field(default_factory=dict)
+    policies: tuple[str, ...] = ()
 
     @property
     def key(self) -> np.ndarray:
@@ -68,7 +71,8 @@ class Plan:
         problem: what was allocated.
         found: the allocation.
         is_pinned: shown in the slot that a pin asked for.
-        relaxed: soft row rules that yielded, with the number of customers for whom they did.
+        lifted: soft filters and quotas that yielded for all customers, since hard shared limits could not hold with them.
+        relaxed: soft rules that yielded by whole pairs, with the number of customers for whom they did.
         yielded: mark of the pairs that are allowed because a soft rule yielded.
         is_added: mark of the pairs that only a pin brought in: they rank last and are worth nothing.
         bonus: what the problem adds to the value of pinned pairs so that they come first.
@@ -89,6 +93,7 @@ class Plan:
     problem: allocation.Problem
     found: allocation.Allocation
     is_pinned: np.ndarray
+    lifted: tuple[str, ...]
     relaxed: dict[str, int]
     yielded: np.ndarray
     is_added: np.ndarray

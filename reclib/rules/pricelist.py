@@ -5,11 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from reclib.rules.kinds import Rule, SlateQuota, Stock
+from reclib.allocation.problem import usage
+from reclib.report import number
+from reclib.rules.kinds import Boost, Pin, Rule, Stock
 from reclib.rules.outcomes import reasons
 from reclib.rules.plan import Case, Plan
 from reclib.rules.prices import Priced
-from reclib.rules.shared import quota_of
+from reclib.rules.shared import quota_of, row_of
+from reclib.rules.slates import laid_out
 
 COUNTS = ("n_removed", "n_refused", "n_alone", "n_held_back")
 VALUES = ("drop_one_value", "first_in_value", "resolution")
@@ -57,16 +60,32 @@ def _policy_rows(case: Case, plan: Plan, priced: Priced | None, unit: str) -> pd
     return pd.DataFrame(lines, columns=list(kinds)).astype(kinds)
 
 
+def would(case: Case, plan: Plan, rule: Rule) -> str:
+    """Say what a rule in shadow would do: to tonight's ranking, or to tonight's slates where it holds for them together."""
+    if rule.id in case.refused or quota_of(case.world, rule):
+        return f"refuse {would_refuse(case, plan, rule):,} pairs"
+    if isinstance(rule, Boost):
+        return f"{'lift' if rule.times > 1 else 'bury'} {int((case.levers[rule.id] != 1)[plan.is_ranked & (plan.first < 0)].sum()):,} pairs"
+    if isinstance(rule, Pin):
+        return f"pin {int((case.pins[rule.id] & (plan.position != rule.position)).sum()):,} pairs"
+    row = row_of(case.world, rule, plan.problem.n_slots)
+    if row is None:
+        return "bend scores"
+    over = usage(plan.problem.with_rows((row,)), laid_out(plan.problem, plan.position > 0, False))[0] - row.limit
+    return f"ask tonight's slates for {number(over)} {row.unit}" if over > 0 else "hold as things are"
+
+
 def would_refuse(case: Case, plan: Plan, rule: Rule) -> int:
     """Pairs that a rule in shadow would refuse, or slots of tonight's slates that a quota in shadow would empty."""
     if rule.id in case.refused:
         return int((case.refused[rule.id] & plan.is_ranked).sum())
-    if not isinstance(rule, SlateQuota):
+    quota = quota_of(case.world, rule)
+    if quota is None:
         return 0
-    group = quota_of(case.world, rule).group[case.pairs.item]
+    group = quota.group[case.pairs.item]
     counted = (plan.position > 0) & (group >= 0)
     cell = case.pairs.customer[counted].astype("int64") * (group.max(initial=0) + 1) + group[counted]
-    return int(np.maximum(np.unique(cell, return_counts=True)[1] - rule.max, 0).sum())
+    return int(np.maximum(np.unique(cell, return_counts=True)[1] - quota.limit, 0).sum())
 
 
 def _binds(rule: Rule, line: dict) -> bool:

@@ -21,15 +21,14 @@ import pandas as pd
 from reclib.allocation.pricing import PriceList
 from reclib.allocation.pricing import price_rules as price_variants
 from reclib.allocation.problem import Problem
-from reclib.rules import controls
 from reclib.rules.decide import aligned, allocate, draft_of, placed
-from reclib.rules.kinds import Boost, Pin, Rule
+from reclib.rules.kinds import Boost, Rule, Stock
 from reclib.rules.outcomes import reasons, slates
-from reclib.rules.pairs import Pairs
 from reclib.rules.plan import Case, Plan, sample
 from reclib.rules.slates import laid_out
 
 ALL_LIFTED = "all rules lifted"
+LAST = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -62,14 +61,14 @@ def price_rules(ranked: pd.DataFrame, case: Case, plan: Plan, *, n_sample: int =
         seed: random seed of the sample.
     """
     bench = _bench(ranked, case, plan, n_sample, seed)
-    levers = [rule for rule in bench.live if _is_lever(rule)]
-    plain = [rule for rule in bench.live if not _is_lever(rule)]
+    levers = [rule for rule in bench.live if rule.is_lever]
+    plain = [rule for rule in bench.live if not rule.is_lever]
     lifted = price_variants(
         bench.problem(bench.live), {rule.id: bench.problem(bench.without(rule)) for rule in plain if rule.id in bench.felt}
         | {ALL_LIFTED: bench.problem(levers)}, seed=seed)
     alone = price_variants(
         bench.problem(levers), {rule.id: bench.problem([*levers, rule]) for rule in plain
-                                if rule.id in bench.felt or rule.id not in case.refused}, seed=seed)
+                                if rule.id in bench.felt or rule.id not in case.refused or rule.scope == "all"}, seed=seed)
     table = _priced_plain([rule.id for rule in plain], lifted, alone, bench.grown)
     bent = _priced_levers(bench, levers)
     table = pd.concat([table, bent], ignore_index=True) if len(bent) else table
@@ -94,16 +93,19 @@ class _Bench:
         return [other for other in self.live if other.id != rule.id]
 
     def draft(self, rules: list[Rule]) -> Plan:
-        return draft_of(self.columns, replace(self.case, rules=rules), self.plan.policy)
+        return draft_of(self.columns, replace(self.case, rules=rules), self.plan.policy, lifted=self.plan.lifted)
 
     def problem(self, rules: list[Rule]) -> Problem:
-        return self.draft(rules).problem.of_customers(self.rows)
+        """What the sample allocates; a hard floor that only all customers together can hold yields there, last of all."""
+        problem = self.draft(rules).problem.of_customers(self.rows)
+        return problem.with_rows(tuple(
+            replace(row, is_hard=False, yields=row.yields + LAST * row.is_hard) for row in problem.rows))
 
     def worth(self, rules: list[Rule]) -> tuple[float, float]:
         """What the slates found are worth by the priority as ranked, and how far they may be from the best."""
-        draft = self.draft(rules)
-        found = allocate(draft.problem.of_customers(self.rows), start=self.plan)
-        priority = laid_out(draft.problem, draft.priority)[self.rows]
+        problem = self.problem(rules)
+        found = allocate(problem, start=self.plan)
+        priority = laid_out(self.case.pairs.frame, self.columns["priority"])[self.rows]
         return float(np.round(priority[found.position > 0], 6).sum()), found.bound - found.value
 
 
@@ -116,17 +118,15 @@ def _bench(ranked: pd.DataFrame, case: Case, plan: Plan, n_sample: int, seed: in
     return _Bench(part, plan, aligned(own, part), rows, live, felt, len(case.world.customers) / max(len(rows), 1))
 
 
-def _is_lever(rule: Rule) -> bool:
-    return isinstance(rule, (Boost, Pin)) or controls.takes(rule)
-
-
 def _is_felt(case: Case, plan: Plan, rule: Rule) -> bool:
     """Whether the plan weighs anything by a rule, so that lifting it could change a slate."""
-    if rule.id in case.refused:
-        return bool((case.refused[rule.id] & plan.is_ranked).any())
+    is_refusing = rule.id in case.refused and bool((case.refused[rule.id] & plan.is_ranked).any())
+    if is_refusing or rule.id in case.refused and rule.scope != "all":
+        return is_refusing
     if isinstance(rule, Boost):
         return bool((case.levers[rule.id] != 1)[plan.is_ranked & (plan.first < 0)].any())
-    return plan.found.method == "exact" or plan.found.row_prices.get(rule.id, 1.0) > 0
+    price = plan.found.item_prices.max(initial=0.0) if isinstance(rule, Stock) else plan.found.row_prices.get(rule.id, 1.0)
+    return plan.found.method == "exact" or price > 0
 
 
 def _priced_plain(ids: list[str], lifted: PriceList, alone: PriceList, grown: float) -> pd.DataFrame:
@@ -186,6 +186,5 @@ def _sample(case: Case, n_sample: int, seed: int) -> tuple[Case, np.ndarray]:
     """The case of a random sample of customers, and their codes."""
     rows = sample(case, n_sample, seed)
     kept = np.isin(case.pairs.customer, rows)
-    pairs = Pairs(case.world, case.pairs.customer[kept], case.pairs.item[kept])
     narrowed = {name: {rule: mark[kept] for rule, mark in getattr(case, name).items()} for name in ("refused", "pins", "levers")}
-    return replace(case, pairs=pairs, **narrowed), rows
+    return replace(case, pairs=case.pairs.take(kept), **narrowed), rows

@@ -33,7 +33,7 @@ def load(path: str | Path) -> list[Rule]:
     path = Path(path)
     if not path.exists():
         raise RuleError(f"rules: no file {path}; give the path of a YAML file with a list under 'rules'.")
-    return parse(path.read_text(), name=path.name)
+    return parse(path.read_text(encoding="utf-8"), name=path.name)
 
 
 def choose(rules_file: str, source: dict) -> Path:
@@ -115,7 +115,7 @@ def table(rules: list[Rule], skipped: dict[str, str] | None = None) -> pd.DataFr
 def _listed(root: yaml.Node | None, name: str) -> list[yaml.Node]:
     if not isinstance(root, yaml.MappingNode):
         raise RuleError(f"{name}, line 1: must be a mapping with a list under 'rules'.")
-    found = {key.value: (key, value) for key, value in root.value}
+    found = {str(key.value): (key, value) for key, value in root.value}
     unknown = sorted(set(found) - {"rules"})
     if unknown:
         raise RuleError("\n".join(f"{name}, line {found[key][0].start_mark.line + 1}: unknown key {key!r}; known keys: rules."
@@ -150,8 +150,12 @@ def _repeated_keys(node: yaml.Node) -> list[tuple[int, str]]:
 
 
 def _built(node: yaml.Node, name: str, faults: list[str]) -> Rule | None:
-    raw = yaml.SafeLoader("")
-    record = raw.construct_object(node, deep=True)
+    try:
+        record = yaml.SafeLoader("").construct_object(node, deep=True)
+    except (yaml.YAMLError, ValueError) as error:
+        said = getattr(error, "problem", None) or error
+        faults.append(f"{name}, line {node.start_mark.line + 1}: a rule cannot be read: {said}.")
+        return None
     label = record.get("id") if isinstance(record, dict) else None
     try:
         return ADAPTER.validate_python(record)

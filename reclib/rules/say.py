@@ -33,7 +33,7 @@ def overrides(table: pd.DataFrame, unit: str) -> str:
     """Say what pins and blocks set by hand cost, and which beat the system."""
     if not len(table):
         return "Nothing is pinned or blocked by hand."
-    beat = table[table["opportunity_cost"] < 0]
+    beat = table[table["opportunity_cost"] < -table["resolution"]]
     named = "none beats" if not len(beat) else ", ".join(f"{row.override_id} of {row.owner}" for row in beat.itertuples()) + (
         " beats" if len(beat) == 1 else " beat")
     return (f"{len(table)} overrides are in force; the sum of what each gives up is {money(table['opportunity_cost'].sum(), unit)}, "
@@ -41,11 +41,10 @@ def overrides(table: pd.DataFrame, unit: str) -> str:
 
 
 def shadows(table: pd.DataFrame) -> str:
-    """Say what the rules in shadow would refuse."""
+    """Say what the rules in shadow would do."""
     if not len(table):
         return "No rule runs in shadow."
-    said = [f"{row.rule_id} would refuse {row.n_would_refuse:,} pairs" for row in table.itertuples()]
-    return "; ".join(said) + "."
+    return "; ".join(f"{row.rule_id} would {row.would}" for row in table.itertuples()) + "."
 
 
 def reasons(table: pd.DataFrame, n_pairs: int) -> str:

@@ -48,7 +48,7 @@ def capacity(world: World, rules: list[Rule]) -> np.ndarray:
     for rule in rules:
         if isinstance(rule, Stock) and rule.placements_per_unit:
             units = _item_level(world, rule.field).to_numpy("float64", na_value=np.nan)
-            own = np.floor(np.maximum(units, 0) * rule.placements_per_unit)
+            own = np.floor(np.round(np.maximum(units, 0) * rule.placements_per_unit, 6))
             capacity = np.fmin(capacity, own)
     return capacity
 
@@ -71,10 +71,7 @@ def row_of(world: World, rule: Rule, n_slots: int) -> allocation.Row | None:
     if isinstance(rule, Budget):
         return allocation.budget(rule.id, _cost(world, rule), rule.max, per=rule.per, **options)
     if isinstance(rule, MarginFloor) and rule.over == "all":
-        price = _item_level(world, "price").fillna(0.0).to_numpy("float64")
-        rate = _item_level(world, "margin_rate")
-        rate = rate.fillna(rate.min() if rule.on_missing == "block" and rate.notna().any() else rule.min)
-        return allocation.margin_floor(rule.id, price, rate.to_numpy("float64"), rule.min, **options)
+        return allocation.margin_floor(rule.id, *_sales(world, rule), rule.min, **options)
     if isinstance(rule, MinExposure):
         is_member = members(world, rule.when)
         if rule.placements is not None:
@@ -83,11 +80,21 @@ def row_of(world: World, rule: Rule, n_slots: int) -> allocation.Row | None:
     return None
 
 
+def _sales(world: World, rule: MarginFloor) -> tuple[np.ndarray, np.ndarray]:
+    """Price and margin rate of each item. Where missing data blocks, a missing rate is the worst known one, and an item
+    of unknown price below the floor weighs as much as the dearest; else either counts for nothing."""
+    price, rate = (_item_level(world, name).astype("float64") for name in ("price", "margin_rate"))
+    is_closed = rule.on_missing == "block"
+    rate = rate.fillna(rate.min() if is_closed else rule.min)
+    price = price.where(price.notna(), (rate < rule.min) * price.max() if is_closed else 0.0)
+    return price.to_numpy(), rate.to_numpy()
+
+
 def _cost(world: World, rule: Budget) -> np.ndarray:
     """What each item costs; a missing cost counts as the dearest known one where missing data blocks, else as nothing."""
     is_member = members(world, rule.when, on_missing=rule.on_missing)
     if rule.cost is None:
         return np.where(is_member, rule.times, 0.0)
     cost = _item_level(world, rule.cost).astype("float64")
-    cost = cost.fillna(cost.max() if rule.on_missing == "block" and cost.notna().any() else 0.0)
+    cost = cost.fillna(cost.max() if rule.on_missing == "block" else 0.0)
     return np.where(is_member, cost * rule.times, 0.0)

@@ -100,12 +100,13 @@ def _alike(kinds: list[np.ndarray], at: np.ndarray, best: np.ndarray, goes: np.n
     return same / len(kinds)
 
 
-def place_pins(position: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+def place_pins(position: np.ndarray, wanted: np.ndarray, turn: np.ndarray) -> np.ndarray:
     """Move shown pinned pairs to their slots; the others keep their order in the slots that are left.
 
     Args:
         position: slots from 1, customers x candidates; 0 where not shown.
-        wanted: the slot that a pin asks for; 0 where there is none. Of two pins of a slot the first column gets it.
+        wanted: the slot that a pin asks for; 0 where there is none.
+        turn: whose turn it is of the pins that ask for one slot, the least first.
 
     Returns:
         Slots from 1 without gaps; a pin beyond the end of a short slate takes its last slots.
@@ -114,14 +115,14 @@ def place_pins(position: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     touched = np.flatnonzero(is_pinned.any(axis=1))
     placed = position.copy()
     for row in touched:
-        placed[row] = _placed_row(position[row], np.where(is_pinned[row], wanted[row], 0))
+        placed[row] = _placed_row(position[row], np.where(is_pinned[row], wanted[row], 0), turn[row])
     return placed
 
 
-def _placed_row(position: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+def _placed_row(position: np.ndarray, wanted: np.ndarray, turn: np.ndarray) -> np.ndarray:
     shown = np.flatnonzero(position > 0)
     n = len(shown)
-    pins = sorted(np.flatnonzero(wanted > 0), key=lambda column: (wanted[column], column))
+    pins = sorted(np.flatnonzero(wanted > 0), key=lambda column: (wanted[column], turn[column], column))
     slots = dict.fromkeys(range(1, n + 1))
     for column in pins:
         free = [slot for slot in slots if slots[slot] is None]

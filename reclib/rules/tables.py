@@ -9,7 +9,7 @@ from reclib.rules import register
 from reclib.rules.again import prices_of
 from reclib.rules.fields import level
 from reclib.rules.plan import Case, Plan
-from reclib.rules.pricelist import would_refuse
+from reclib.rules.pricelist import would
 from reclib.rules.prices import Priced
 
 MAIN, CONTROL = "value", "popular"
@@ -52,23 +52,18 @@ def shared_limits(case: Case, plans: dict[str, Plan]) -> pd.DataFrame:
         dearest = int(prices.argmax()) if len(prices) and prices.max() > 0 else -1
         binding = [name for name, price in plan.found.row_prices.items() if price > 0]
         rows.append({"policy": plan.policy, "method": plan.found.method, "gap_percent": round(100 * plan.found.gap, 4),
-                     "fill_rate": fill_rate(case, plan),
+                     "fill_rate": plan.found.fill_rate,
                      "n_stock_bound": int((np.isfinite(stock) & (stock > 0) & (used >= stock)).sum()),
                      "dearest_item": "" if dearest < 0 else str(case.world.items["item_id"].iloc[dearest]),
                      "its_price": float(prices.max(initial=0.0)), "binding_rules": ", ".join(binding)})
     return pd.DataFrame(rows)
 
 
-def fill_rate(case: Case, plan: Plan) -> float:
-    """Share of all slots, of all customers that are decided for, that are filled."""
-    return float((plan.position > 0).sum()) / max(len(case.world.customers) * case.k, 1)
-
-
 def shadows(case: Case, plan: Plan) -> pd.DataFrame:
-    """Rules in shadow and how many pairs each would refuse, or slots each would empty."""
-    rows = [{"rule_id": rule.id, "kind": rule.kind, "reason": rule.reason, "n_would_refuse": would_refuse(case, plan, rule)}
+    """Rules in shadow and what each would do."""
+    rows = [{"rule_id": rule.id, "kind": rule.kind, "reason": rule.reason, "would": would(case, plan, rule)}
             for rule in case.rules if rule.status == "shadow"]
-    return pd.DataFrame(rows, columns=["rule_id", "kind", "reason", "n_would_refuse"])
+    return pd.DataFrame(rows, columns=["rule_id", "kind", "reason", "would"])
 
 
 def facts(case: Case, plans: dict[str, Plan], priced: Priced, source: dict, unit: dict[str, str]) -> dict:
@@ -82,7 +77,7 @@ def facts(case: Case, plans: dict[str, Plan], priced: Priced, source: dict, unit
         "k": case.k, "policy": main.policy, "control": control_policy(plans), "currency": source.get("currency"),
         "units": unit, "unit": unit.get(main.policy, "points"), "total_price": priced.total,
         "interaction": priced.interaction, "n_price_sample": priced.n_customers, "value": main.value,
-        "bound": round(main.found.bound, 6), "gap": round(main.found.gap, 8), "fill_rate": round(fill_rate(case, main), 6),
+        "bound": round(main.found.bound, 6), "gap": round(main.found.gap, 8), "fill_rate": round(main.found.fill_rate, 6),
         "n_slots": len(case.world.customers) * case.k, "n_shown": int((main.position > 0).sum()),
         "relaxed": {name: plan.relaxed | dict.fromkeys(plan.found.relaxed, len(case.world.customers))
                     for name, plan in plans.items()},
