@@ -49,7 +49,7 @@ class Desk:
         self.groups = groups_of(problem)
         self.by_response, self.by_item = gathered(problem, prices)
         self.free_of_stock = gathered(problem, Prices(np.zeros(problem.n_items), prices.row))[1]
-        self.per_response, self.per_placement = (np.c_[part, np.zeros(len(part))] for part in coefficients(problem))
+        self.per_response, self.per_placement = (np.column_stack([part, np.zeros(len(part))]) for part in coefficients(problem))
         self.recount()
 
     def recount(self) -> None:
@@ -83,7 +83,7 @@ class Desk:
     def may_enter(self, customers: np.ndarray, held: np.ndarray) -> np.ndarray:
         """Which pairs could join slates that hold these columns: stock left, slot free, quotas kept, not shown yet."""
         item = self.problem.item[customers]
-        is_open = np.r_[self.count < self.stock, False]
+        is_open = np.append(self.count < self.stock, False)
         may = is_open[item] & ~self.shown[customers] & np.isfinite(self.problem.value[customers])
         may &= (held < 0).any(axis=1)[:, None]
         for group, limit in self.groups:
@@ -138,7 +138,7 @@ class Desk:
 
     def _has_stock(self, moves: Moves) -> np.ndarray:
         item = np.where(moves.into >= 0, self.problem.item[moves.customer, np.maximum(moves.into, 0)], -1)
-        left = np.r_[self.stock - self.count, np.inf]
+        left = np.append(self.stock - self.count, np.inf)
         return np.flatnonzero(claim_rank(item) < left[item])
 
     def _make(self, moves: Moves) -> None:

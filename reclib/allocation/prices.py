@@ -81,8 +81,8 @@ def coefficients(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
 def gathered(problem: Problem, prices: Prices) -> tuple[np.ndarray, np.ndarray]:
     """What a response and a placement of each item cost at the prices; a last entry stands for missing pairs."""
     per_response, per_placement = coefficients(problem)
-    by_response = np.r_[added(per_response.T, prices.row), 0.0]
-    by_item = np.r_[prices.item + added(per_placement.T, prices.row), np.inf]
+    by_response = np.append(added(per_response.T, prices.row), 0.0)
+    by_item = np.append(prices.item + added(per_placement.T, prices.row), np.inf)
     return by_response.astype("float32"), by_item.astype("float32")
 
 

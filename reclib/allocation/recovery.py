@@ -246,27 +246,23 @@ def _offers(desk: Desk, customers: np.ndarray, *, row: int | None) -> Moves:
 def _offer(desk: Desk, customers: np.ndarray, row: int | None, tight: np.ndarray) -> tuple:
     """Each customer's best move: for a row, least score lost a unit given back; else most value gained."""
     n, width = desk.problem.item[customers].shape
-    held = np.c_[desk.held(customers), np.full(n, -1)]
-    value = desk.problem.value[customers].astype("float64")
-    worth = desk.scores(customers).astype("float64") if row is not None else value
-    costs = {place: desk.coefficient(customers, place) for place in ({*tight.tolist()} | ({row} - {None}))}
+    lines, held = np.arange(n), np.column_stack([desk.held(customers), np.full(n, -1)])
+    worth = _with_none(desk.problem.value[customers] if row is None else desk.scores(customers))
+    costs = {place: _with_none(desk.coefficient(customers, place)) for place in ({*tight.tolist()} | ({row} - {None}))}
     best = np.full(n, -np.inf), np.full(n, -1), np.full(n, -1)
-    lines = np.arange(n)
     for slot, out in enumerate(held.T):
-        is_adding = slot == held.shape[1] - 1
-        if not (is_adding or (out >= 0).any()):
+        is_out, is_adding = out >= 0, slot == held.shape[1] - 1
+        if not (is_adding or is_out.any()):
             continue
         kept = held[:, :-1].copy()
         kept[:, slot:slot + 1] = -1
-        may = np.c_[desk.may_enter(customers, kept), np.ones(n, dtype=bool)] & (out >= 0)[:, None]
-        if is_adding:
-            may[:, :width] = desk.may_enter(customers, kept)
+        may = np.column_stack([desk.may_enter(customers, kept) & (is_out | is_adding)[:, None], is_out])
         with np.errstate(invalid="ignore"):
-            gain = np.where(may, _swapped(worth, out), -np.inf)
-        for place, table in costs.items():
-            if place != row:
-                gain[_swapped(table, out) > 0] = -np.inf
-        merit = gain if row is None else _per_unit(gain, -_swapped(costs[row], out))
+            gain = np.where(may, worth - worth[lines, out][:, None], -np.inf)
+        changes = {place: table - table[lines, out][:, None] for place, table in costs.items()}
+        for place in changes.keys() - {row}:
+            gain[changes[place] > 0] = -np.inf
+        merit = gain if row is None else _per_unit(gain, -changes[row])
         into = merit.argmax(axis=1)
         found = merit[lines, into]
         better = found > best[0]
@@ -277,10 +273,9 @@ def _offer(desk: Desk, customers: np.ndarray, row: int | None, tight: np.ndarray
     return customers[at], best[1][at], best[2][at], best[0][at], moved
 
 
-def _swapped(table: np.ndarray, out: np.ndarray) -> np.ndarray:
-    """What putting each column in, or none in the last place, for the column taken out changes of a sum over slates."""
-    gone = np.where(out >= 0, table[np.arange(len(out)), np.maximum(out, 0)], 0.0)
-    return np.c_[table, np.zeros(len(out))] - gone[:, None]
+def _with_none(table: np.ndarray) -> np.ndarray:
+    """The table in float64 with a last column of zeros, which column -1 is: no pair taken out or put in."""
+    return np.column_stack([table, np.zeros(len(table))])
 
 
 def _per_unit(gain: np.ndarray, given: np.ndarray) -> np.ndarray:

@@ -72,7 +72,7 @@ class Desk:
 
     def _planned(self, case: Case, ranked: pd.DataFrame, edge: np.ndarray) -> Plan:
         """The best slate at the run's prices of the shared limits, what has an edge worth more by that."""
-        draft = draft_of(aligned(ranked, case), case, self.policy)
+        draft = draft_of(aligned(ranked, case), case, self.policy, lifted=tuple(self.prices.get("lifted", ())))
         problem = draft.problem
         empty = Allocation(
             position=np.zeros(problem.item.shape, dtype="int16"), value=0.0, bound=0.0, item_prices=self._item_prices,
@@ -183,10 +183,11 @@ def _slots(items: np.ndarray, positions: np.ndarray) -> dict[int, int]:
 
 
 def prices_of(case: Case, plan: Plan) -> dict:
-    """What shared limits cost: items (by id as text) and rows that have a price; and what better slates could be worth at most."""
+    """What shared limits cost: items (by id as text) and rows that have a price; what better slates could be worth at most;
+    and the soft rules that yielded to them."""
     items = np.flatnonzero(plan.found.item_prices > 0)
     ids = case.world.items["item_id"].astype("str").take(items)
-    return {"items": dict(zip(ids, plan.found.item_prices[items].round(9).tolist())),
+    return {"lifted": list(plan.lifted), "items": dict(zip(ids, plan.found.item_prices[items].round(9).tolist())),
             "rows": {name: round(float(price), 9) for name, price in plan.found.row_prices.items() if price > 0},
             "gap": round(max(plan.found.bound - plan.found.value, 0.0), 6)}
 
