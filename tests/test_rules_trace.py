@@ -99,11 +99,23 @@ def test_every_pair_ends_in_one_state_and_the_trace_agrees_with_the_decision(run
 
 def test_a_customer_is_decided_again_to_the_slot_also_where_units_are_whole_and_prices_are_not(run):
     _, plans = run(stock_of_others=3.0)
-    desks = [trace.open_desk(customer, run="latest", policy="value", items=store.read("items"), facts=store.read_facts("rules"))
-             for customer in range(30)]
-    again = [desk.decide()[1].position for desk in desks]
-    assert np.concatenate(again).tolist() == plans["value"].position.tolist()
+    desks = desks_of_all()
+    assert np.concatenate([desk.decide()[1].position for desk in desks]).tolist() == plans["value"].position.tolist()
     assert any(desk._edge.any() for desk in desks)
+
+
+def test_a_rule_that_yielded_for_everybody_refuses_nobody_in_a_trace(run):
+    _, plans = run(RULES + """  - {id: SOFT, kind: suitability, is_hard: false, owner: o, reason: r, keep: {field: category, op: "!=", value: a}}
+  - {id: FLOOR, kind: min_exposure, owner: o, reason: r, placements: 3, when: {field: category, op: "==", value: a}}
+""")
+    assert plans["value"].lifted == ("SOFT",)
+    assert np.concatenate([desk.decide()[1].position for desk in desks_of_all()]).tolist() == plans["value"].position.tolist()
+    assert [one["rule_id"] for one in trace.why(0, "i00").layers["rules"]] == ["SAFE"]
+
+
+def desks_of_all() -> list[trace.Desk]:
+    items, facts = store.read("items"), store.read_facts("rules")
+    return [trace.open_desk(customer, run="latest", policy="value", items=items, facts=facts) for customer in range(30)]
 
 
 def test_a_slate_that_loses_more_than_the_gap_is_not_reproduced(run):

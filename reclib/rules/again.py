@@ -30,7 +30,7 @@ class Desk:
         world: what rules may know.
         policy: whose slates.
         k: slots.
-        prices: of the run's shared limits: items (by id as text) and rows, and the gap of the slates that were found.
+        prices: what holds for all customers, see `prices_of`.
         shown: slots of the items that the run shows, by item code.
         cases: prepared so far, by rules and slots.
     """
@@ -183,13 +183,17 @@ def _slots(items: np.ndarray, positions: np.ndarray) -> dict[int, int]:
 
 
 def prices_of(case: Case, plan: Plan) -> dict:
-    """What shared limits cost: items (by id as text) and rows that have a price; what better slates could be worth at most;
-    and the soft rules that yielded to them."""
+    """What a customer who is decided again takes from the others.
+
+    Returns:
+        `items` (by id as text) and `rows`: prices of shared limits, where they have one; `gap`: how much more other slates could
+        be worth in all; `lifted`: rules that yielded for everybody.
+    """
     items = np.flatnonzero(plan.found.item_prices > 0)
     ids = case.world.items["item_id"].astype("str").take(items)
-    return {"lifted": list(plan.lifted), "items": dict(zip(ids, plan.found.item_prices[items].round(9).tolist())),
+    return {"items": dict(zip(ids, plan.found.item_prices[items].round(9).tolist())),
             "rows": {name: round(float(price), 9) for name, price in plan.found.row_prices.items() if price > 0},
-            "gap": round(max(plan.found.bound - plan.found.value, 0.0), 6)}
+            "gap": round(max(plan.found.bound - plan.found.value, 0.0), 6), "lifted": list(plan.lifted)}
 
 
 def _narrowed(world: pairs.World, customer: int) -> pairs.World:

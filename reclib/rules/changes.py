@@ -36,8 +36,10 @@ def _tried_rules(pair: Pair) -> list[dict]:
 
 
 def refusing(pair: Pair) -> list[Rule]:
-    """Rules that refuse a ranked pair."""
-    return [rule for rule in pair.case.live(pair.plan.policy) if rule.id in pair.case.refused and pair.case.refused[rule.id][pair.row]]
+    """Rules that refuse a ranked pair; those that yielded for everybody do not."""
+    refused, lifted = pair.case.refused, pair.plan.lifted
+    return [rule for rule in pair.case.live(pair.plan.policy)
+            if rule.id in refused and rule.id not in lifted and refused[rule.id][pair.row]]
 
 
 def _words(rule: Rule, pair: Pair) -> tuple[str, str]:

@@ -17,7 +17,6 @@ import pandas as pd
 
 from reclib.allocation import problem as allocation
 from reclib.allocation.crossing import families
-from reclib.allocation.infeasible import can_hold, explain_infeasible
 from reclib.allocation.prices import groups_of
 from reclib.allocation.problem import InfeasibleError
 from reclib.rules import controls, filters, slates
@@ -89,6 +88,8 @@ def possible(columns: dict[str, np.ndarray], case: Case, policy: str, *, seed: i
     Raises:
         InfeasibleError: hard rules contradict one another; the sentence names a smallest set of them.
     """
+    from reclib.allocation.infeasible import can_hold, explain_infeasible
+
     def draft(lifted: list[Rule]) -> Plan:
         return draft_of(columns, case, policy, lifted=tuple(rule.id for rule in lifted))
 

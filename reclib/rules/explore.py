@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from reclib import plots
+from reclib.allocation.problem import Quota
 from reclib.report import percent
 from reclib.rules import fields as fields_of
 from reclib.rules import slates
@@ -74,7 +75,7 @@ class Desk:
         quotas = [quota for quota in self._plan.problem.quotas if self._groups is None
                   or not np.array_equal(quota.group, self._groups)]
         if self._groups is not None:
-            quotas.append(_Quota(self._groups, int(values["most_of_a_category"])))
+            quotas.append(Quota("most of a category", self._groups, int(values["most_of_a_category"])))
         shown = slates.greedy(self._item, score, tuple(quotas), int(values.get("slots", self._k))) > 0
         return {"value": float(self._worth[shown].sum()), "filled slots": float(shown.sum()),
                 "different items": float(len(np.unique(self._item[shown]))),
@@ -85,8 +86,3 @@ class Desk:
         table = np.full(problem.item.shape, empty)
         table[problem.pair_row, problem.pair_column] = numbers
         return table[self._rows]
-
-
-class _Quota:
-    def __init__(self, group: np.ndarray, limit: int) -> None:
-        self.group, self.limit = group, limit

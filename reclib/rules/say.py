@@ -105,7 +105,8 @@ def allocation(case: Case, plan: Plan) -> str:
     said = (f"{n_shown:,} of {slots:,} slots are filled ({percent(n_shown / max(slots, 1))}), and no slates that hold the rules "
             f"can be worth {_above(plan)} more than these")
     yielded = [f"{name} for {count:,} customers" for name, count in plan.relaxed.items()]
-    yielded += [f"{name} (by {number(_miss(plan, name))} {_unit(plan, name)})" for name in plan.found.relaxed]
+    rows = plan.found.rows.set_index("name")
+    yielded += [f"{name} (by {number(rows.at[name, 'miss'])} {rows.at[name, 'unit']})" for name in plan.found.relaxed]
     return said + (f"; soft rules that yielded: {', '.join(yielded)}." if yielded else "; no rule had to yield.")
 
 
@@ -163,13 +164,3 @@ def pushes(table: pd.DataFrame, currency: str) -> str:
 
 def _above(plan: Plan) -> str:
     return "anything" if plan.found.gap < 5e-7 else f"{100 * plan.found.gap:.4f} %"
-
-
-def _miss(plan: Plan, name: str) -> float:
-    rows = plan.found.rows
-    return float(rows.loc[rows["name"] == name, "miss"].iloc[0])
-
-
-def _unit(plan: Plan, name: str) -> str:
-    rows = plan.found.rows
-    return str(rows.loc[rows["name"] == name, "unit"].iloc[0])
