@@ -107,7 +107,7 @@ def hold(condition: Condition, column: Callable[[str], pd.Series | np.ndarray]) 
     if isinstance(condition, Not):
         part = hold(condition.not_, column)
         return Truth(part.is_false, part.is_known)
-    parts = [hold(part, column) for part in (condition.all if isinstance(condition, All) else condition.any)]
+    parts = [hold(part, column) for part in _parts(condition)]
     some_true = np.logical_or.reduce([part.is_true for part in parts])
     some_false = np.logical_or.reduce([part.is_false for part in parts])
     all_known = np.logical_and.reduce([part.is_known for part in parts])
@@ -125,7 +125,7 @@ def fields(condition: Condition | None) -> Iterator[str]:
     elif isinstance(condition, Not):
         yield from fields(condition.not_)
     else:
-        for part in condition.all if isinstance(condition, All) else condition.any:
+        for part in _parts(condition):
             yield from fields(part)
 
 
@@ -137,8 +137,12 @@ def words(condition: Condition) -> str:
         return f"{condition.field} {condition.op.replace('_', ' ')} {_said(condition.value)}"
     if isinstance(condition, Not):
         return f"not ({words(condition.not_)})"
-    parts, link = (condition.all, " and ") if isinstance(condition, All) else (condition.any, " or ")
+    parts, link = _parts(condition), " and " if isinstance(condition, All) else " or "
     return "(" + link.join(words(part) for part in parts) + ")" if len(parts) > 1 else words(parts[0])
+
+
+def _parts(condition: All | Any_) -> list[Condition]:
+    return condition.all if isinstance(condition, All) else condition.any
 
 
 def _said(value: Any) -> str:

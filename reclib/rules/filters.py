@@ -166,10 +166,9 @@ def item_code(world: World, item_id: object) -> int:
 def _texts(values: np.ndarray | pd.Series) -> pd.Series:
     series = pd.Series(values).reset_index(drop=True)
     if pd.api.types.is_float_dtype(series):
-        whole = series.dropna()
-        if len(whole) and (whole.abs() < 2**53).all() and (whole == np.floor(whole)).all():
-            return series.astype("Int64").astype("str").fillna("missing").astype("str")
-        return series.round(MATERIAL_DIGITS).astype("str").fillna("missing").astype("str")
-    if pd.api.types.is_datetime64_any_dtype(series):
-        return series.dt.strftime("%Y-%m-%d").astype("str").fillna("missing")
+        known = series.dropna()
+        is_whole = len(known) and (known.abs() < 2**53).all() and (known == np.floor(known)).all()
+        series = series.astype("Int64") if is_whole else series.round(MATERIAL_DIGITS)
+    elif pd.api.types.is_datetime64_any_dtype(series):
+        series = series.dt.strftime("%Y-%m-%d")
     return series.astype("str").fillna("missing").astype("str")

@@ -128,13 +128,9 @@ def _listed(root: yaml.Node | None, name: str) -> list[yaml.Node]:
 def _line(node: yaml.Node, path: tuple) -> int:
     """The line of the deepest part of a rule that a path of keys and numbers leads to."""
     for step in path:
-        if isinstance(node, yaml.MappingNode):
-            below = next((value for key, value in node.value if key.value == str(step)), None)
-        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
-            below = node.value[step]
-        else:
-            below = None
-        node = node if below is None else below
+        parts = node.value if isinstance(node, yaml.CollectionNode) else []
+        below = {str(part[0].value): part[1] for part in parts} if isinstance(node, yaml.MappingNode) else dict(enumerate(parts))
+        node = below.get(step, node)
     return node.start_mark.line + 1
 
 
@@ -160,11 +156,7 @@ def _built(node: yaml.Node, name: str, faults: list[str]) -> Rule | None:
     try:
         return ADAPTER.validate_python(record)
     except ValidationError as error:
-        found = {}
-        for fault in error.errors():
-            said = _fault(fault, node, name, label)
-            found[said] = None
-        faults += list(found)
+        faults += dict.fromkeys(_fault(fault, node, name, label) for fault in error.errors())
         return None
 
 
@@ -186,16 +178,11 @@ def _fault(fault: dict, node: yaml.Node, name: str, label: object) -> str:
 
 
 def _repeated_ids(listed: list[yaml.Node], name: str) -> list[str]:
-    seen: dict[str, int] = {}
-    faults = []
-    for node in listed:
-        ids = [value for key, value in node.value if key.value == "id"] if isinstance(node, yaml.MappingNode) else []
-        for value in ids:
-            line = value.start_mark.line + 1
-            if value.value in seen:
-                faults.append(f"{name}, line {line}: id {value.value!r} is repeated; it first stands in line {seen[value.value]}.")
-            seen.setdefault(value.value, line)
-    return faults
+    ids = [(str(value.value), value.start_mark.line + 1) for node in listed if isinstance(node, yaml.MappingNode)
+           for key, value in node.value if key.value == "id"]
+    first = dict(reversed(ids))
+    return [f"{name}, line {line}: id {rule_id!r} is repeated; it first stands in line {first[rule_id]}."
+            for rule_id, line in ids if line != first[rule_id]]
 
 
 _KINDS = set(PRECEDENCE)
