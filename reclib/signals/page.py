@@ -44,7 +44,8 @@ def weights_sentence(table: pd.DataFrame) -> str:
     else:
         text = f"{100 * share:.0f} % of the events carry a weight"
     total = (table["n_events"] * table["weight"]).abs()
-    return text + (f"; {table.loc[total.idxmax(), 'event_type']} events carry most in all." if total.max() > 0 else ".")
+    is_told = total.max() > 0 and (total > 0).sum() > 1
+    return text + (f"; {table.loc[total.idxmax(), 'event_type']} events carry most in all." if is_told else ".")
 
 
 def decay_sentence(half_life_days: float) -> str:
@@ -59,9 +60,9 @@ def ratings_sentence(ratings: pd.DataFrame, events: pd.DataFrame, *, scale: tupl
     if ratings.empty:
         return "No event carries a weight, so there is no graded signal."
     middle = sum(scale) / 2
-    below = float((ratings["rating"] < middle).mean())
+    below = f"{100 * (ratings['rating'] < middle).mean():.1f} % lie" if (ratings["rating"] < middle).any() else "none lies"
     return (f"{len(events):,} events became {len(ratings):,} graded pairs of {ratings['customer_id'].nunique():,} customers and "
-            f"{ratings['item_id'].nunique():,} items, on {scale[0]:g} to {scale[1]:g}; {100 * below:.1f} % lie below the middle.")
+            f"{ratings['item_id'].nunique():,} items, on {scale[0]:g} to {scale[1]:g}; {below} below the middle.")
 
 
 def items_sentence(signals: pd.DataFrame) -> str:
@@ -70,16 +71,17 @@ def items_sentence(signals: pd.DataFrame) -> str:
     head = max(1, round(0.1 * len(counts)))
     share = counts[:head].sum() / max(counts.sum(), 1)
     none = int((counts == 0).sum())
-    return (f"The top tenth of the {len(counts):,} items takes {100 * share:.0f} % of the responses; "
-            f"{none:,} items have none yet" + (", and only content or a first look can offer them." if none else "."))
+    return (f"The top tenth of the {len(counts):,} items takes {100 * share:.0f} % of the responses; " +
+            (f"{none:,} items have none yet, and only content or a first look can offer them." if none else "every item has one at least."))
 
 
 def customers_sentence(signals: pd.DataFrame) -> str:
     """Say how recent and how frequent the customers are, and how much they save."""
     cold = int((signals["n_orders"] == 0).sum())
     known = signals[signals["n_orders"] > 0]
-    text = (f"The median customer came {known['recency_days'].median():.0f} days ago and {known['n_orders'].median():.0f} times "
-            f"in all; {cold:,} of {len(signals):,} have no history")
+    often = known["n_orders"].median()
+    text = (f"The median customer last came {known['recency_days'].median():.0f} days ago, and {often:.0f} time{'s' * (often != 1)} in all; " +
+            (f"{cold:,} of {len(signals):,} have no history" if cold else f"all {len(signals):,} have a history"))
     if "discount_share" in known:
         text += f"; discounts took off {100 * known['discount_share'].median():.0f} % of the median customer's bill"
     return text + "."
@@ -113,5 +115,5 @@ def attributes_sentence(coverage: pd.DataFrame) -> str:
         return "The source describes no items, so sources that read the catalogue offer nothing."
     full = coverage.loc[coverage["share_filled"] == 1, "attribute"].tolist()
     thin = coverage.loc[coverage["share_filled"] < 0.5, "attribute"].tolist()
-    text = f"{len(full)} of {len(coverage)} attributes are filled for every item"
+    text = f"{len(full)} of {len(coverage)} attributes {'is' if len(full) == 1 else 'are'} filled for every item"
     return text + (f"; less than half of the items have {', '.join(thin)}." if thin else "; none is filled for less than half.")

@@ -27,7 +27,7 @@ _ATTRIBUTES = {
     "*": {"id", "class", "lang", "dir", "title"}, "a": {"href"}, "img": {"src", "alt"},
     "th": {"scope", "colspan", "rowspan"}, "td": {"colspan", "rowspan"},
 }
-_SEAM = re.compile(r"(?<=[A-Za-z0-9])_(?=[A-Za-z0-9])")
+_SEAM = re.compile(r"(?<=[A-Za-z0-9]{3})_(?=[A-Za-z0-9]{2})")
 _UNIT = re.compile(r"(?<=\d) (?=%)")
 _ANCHOR = re.compile(r'<a class="anchor-link"[^>]*>.*?</a>', re.DOTALL)
 _HEADING = re.compile(r'<h2[^>]*\bid="([^"]+)"[^>]*>(.*?)</h2>', re.DOTALL)
