@@ -132,6 +132,14 @@ def test_bad_options_get_a_sentence(options, message):
         signals.build_ratings(log(("ann", "a", "rating", 1, 4.0)), as_of=AS_OF, **options)
 
 
+def test_a_shop_without_strangers_is_told_of_in_plain_words():
+    of_customers = pd.DataFrame({"customer_id": [1, 2], "n_orders": [1, 1], "recency_days": [3.0, 5.0]})
+    assert signals.customers_sentence(of_customers) == "The median customer last came 4 days ago, and 1 time in all; all 2 have a history."
+    stranger = pd.DataFrame({"customer_id": [3], "n_orders": [0]})
+    assert "1 of 3 have no history" in signals.customers_sentence(pd.concat([of_customers, stranger]))
+    assert signals.items_sentence(pd.DataFrame({"n_responses": [3, 1]})).endswith("75 % of the responses; every item has one at least.")
+
+
 def test_events_without_a_response_get_a_sentence():
     with pytest.raises(ValueError, match="events: none of"):
         signals.item_signals(log(("ann", "a", "impression", 1, 0)), as_of=AS_OF)

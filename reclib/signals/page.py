@@ -80,7 +80,7 @@ def customers_sentence(signals: pd.DataFrame) -> str:
     cold = int((signals["n_orders"] == 0).sum())
     known = signals[signals["n_orders"] > 0]
     often = known["n_orders"].median()
-    text = (f"The median customer last came {known['recency_days'].median():.0f} days ago, and {often:.0f} time{'s' * (often != 1)} in all; " +
+    text = (f"The median customer last came {known['recency_days'].median():.0f} days ago, and {often:.0f} time{'' if often == 1 else 's'} in all; " +
             (f"{cold:,} of {len(signals):,} have no history" if cold else f"all {len(signals):,} have a history"))
     if "discount_share" in known:
         text += f"; discounts took off {100 * known['discount_share'].median():.0f} % of the median customer's bill"
