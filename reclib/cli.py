@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -128,18 +130,18 @@ def check(source: str) -> None:
 def why(customer: str, item: str, run: str, policy: str | None, reports: Path | None, as_json: bool) -> None:
     """Trace CUSTOMER and ITEM through every layer of a run, down to the smallest change that would have shown it.
 
-    Exit codes: 0 traced; 2 the run has no decisions to trace.
+    Exit codes: 0 traced; 2 refused: no such run or policy, or the run has no decisions to trace.
     """
-    import dataclasses
     import json
-
-    from reclib.rules import trace
 
     if reports:
         os.environ["RECLIB_REPORTS"] = str(reports.resolve())
-    answer = _refusing(trace.why, customer, item, run=run, policy=policy, ranks=_ranks, refusal=(ValueError, FileNotFoundError))
+    with _uncollected():
+        from reclib.rules import trace
+
+        answer = _refusing(trace.why, customer, item, run=run, policy=policy, ranks=_ranks, refusal=(ValueError, FileNotFoundError))
     if as_json:
-        click.echo(json.dumps(dataclasses.asdict(answer), ensure_ascii=False, default=str))
+        click.echo(json.dumps(answer.as_record(), ensure_ascii=False, default=str))
         return
     click.secho(answer.sentence, bold=True)
     for layer, told in answer.layers.items():
@@ -147,6 +149,16 @@ def why(customer: str, item: str, run: str, policy: str | None, reports: Path | 
     for change in answer.tried:
         word = "would show it" if change["is_verified"] else "would not"
         click.echo(f"  tried, {word}: {change['sentence']}")
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Collect no garbage: of what is over in a second, most of it imports, that takes a sixth."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _ranks(customer: object, item: object, run: str) -> list[dict]:
