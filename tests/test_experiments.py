@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from reclib import schema
+from reclib.brief import decision
 from reclib.experiments import (
     engine,
     page,
@@ -199,6 +200,14 @@ def test_what_carries_the_verdict_is_told_first(units):
     found = judge(units.assign(clicks=clicks), metrics={"revenue": {"role": "success"}, "clicks": {"role": "success"}})
     assert (found["verdict"], found["metric"], found["money"]["metric"]) == ("ROLLBACK", "clicks", "revenue")
     assert found["reasons"][0].startswith("clicks is worse") and found["high"] < 0
+
+
+def test_the_brief_keeps_the_checks_of_the_experiment_beside_those_of_the_run(units):
+    found = judge(units)
+    checks = pd.DataFrame([{"check_id": "slates_are_full", "layer": "delivery", "status": "pass", "observed": "1", "allowed": "1", "detail": "-"}])
+    told = decision.final_verdict(found, checks)["checks"]
+    assert [each["check_id"] for each in told] == ["units", "sample_ratio", "leaked_arms", "missing_values", "slates_are_full"]
+    assert told[0]["observed"] == "4,000" and {each["layer"] for each in told} == {"experiments", "delivery"}
 
 
 def test_every_arm_that_is_worse_is_taken_back(units):

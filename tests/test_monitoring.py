@@ -113,7 +113,7 @@ def test_drift_is_quiet_when_nothing_moves_and_sees_a_price_change():
     assert monitoring.drift(dearer, as_of=NIGHT).set_index("signal").loc["spend", "is_drifted"]
 
 
-def test_opt_outs_above_the_control_fail():
+def test_opt_outs_above_the_control_are_warned_of():
     units = pd.DataFrame({"arm": ["c"] * 500 + ["t"] * 500, "opted_out": [0] * 500 + [1] * 30 + [0] * 470})
     assert monitoring.check_trust(units, control="c")["status"].tolist() == ["warn"]
     assert monitoring.check_trust(units, control="t")["status"].tolist() == ["pass"]

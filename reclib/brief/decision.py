@@ -46,8 +46,9 @@ def final_verdict(experiment: dict, checks: pd.DataFrame | None, *, source: str 
         meanings: what each metric counts (see `meanings`), put into the reasons where a metric is named.
 
     Returns:
-        The record of `verdict.json`: verdict, meaning, reasons, checks, effect, low, high, money, money_sentence,
-        next_action, guardrails (metric, arm, finding), and whatever else the experiment's record holds.
+        The record of `verdict.json`: verdict, meaning, reasons, checks (of the experiment, then of the run), effect, low,
+        high, money, money_sentence, next_action, guardrails (metric, arm, finding), and whatever else the experiment's
+        record holds.
 
     Raises:
         ValueError: the experiment's verdict is not one of the four.
@@ -65,7 +66,7 @@ def final_verdict(experiment: dict, checks: pd.DataFrame | None, *, source: str 
         action = "Publish tonight's slates with their control group; the difference between the two is the experiment."
     record |= {
         "source": source, "verdict": found, "reasons": reasons, "next_action": action or NEXT_ACTION[found],
-        "checks": [] if checks is None else checks.astype("str").to_dict("records"),
+        "checks": record.get("checks", []) + ([] if checks is None else checks.astype("str").to_dict("records")),
     }
     record["guardrails"] = guardrails(scorecard(believed(readout, record)))[["metric", "arm", "finding"]].to_dict("records")
     record["meaning"] = _meaning(record, scorecard(readout))

@@ -78,13 +78,13 @@ def _row(check_id: str, status: str, observed: float, allowed: float, detail: st
 
 
 def _shown(value: float | str) -> str:
-    return value if isinstance(value, str) else "" if pd.isna(value) else f"{value:.4g}"
+    return value if isinstance(value, str) else "" if pd.isna(value) else f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
 def _units_row(units: pd.DataFrame, plan: Plan) -> dict:
     reason = blocking_reason(units, plan)
     if not plan.is_randomised:
-        return _row("units", "warn", float(len(units)), "", reason)
+        return _row("units", "warn", len(units), "", reason)
     return _row("units", "fail" if reason else "pass", len(units), "", reason or f"{len(units):,} customers, one row each, one arm each")
 
 

@@ -57,7 +57,7 @@ def verdict(readout: pd.DataFrame, checks: pd.DataFrame, plan: Plan, *, currency
     why = "the experiment must not be read" if word == INVALID else why_no_money(primary, plan, arm, currency=currency)
     return {
         "verdict": word, "arm": arm, "metric": None if row is None else row["metric"], "reasons": reasons,
-        "checks": checks[["check_id", "status", "observed", "allowed", "detail"]].to_dict("records"),
+        "checks": checks[["check_id", "layer", "status", "observed", "allowed", "detail"]].to_dict("records"),
         "effect": _known(row, "effect") if is_read else None, "low": _known(row, "effect_low") if is_read else None,
         "high": _known(row, "effect_high") if is_read else None, "by_arm": by_arm,
         "money": None if why else money(primary, plan, arm, currency=currency), "why_no_money": why,
