@@ -336,7 +336,7 @@ def test_a_covariate_that_one_arm_lacks_is_not_from_before(units):
 
 def test_segments_find_whom_it_helped(units):
     helped = units.assign(revenue=units["revenue"] + np.where((units["arm"] == "new") & (units["region"] == "north"), 6.0, 0.0))
-    table = segments.by_segment(helped, parse(PLAN | {"segments": ["region"]}))
+    table = segments.by_segment(helped, parse(PLAN | {"segments": ["region"]}), metrics=["revenue"])
     assert table["p_interaction"].max() < 1e-6
     assert (table.set_index("value")["effect"]["north"] - table.set_index("value")["effect"]["south"]) == pytest.approx(6, abs=1.5)
     assert table["shrunk"].between(table["effect"].min(), table["effect"].max()).all()

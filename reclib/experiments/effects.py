@@ -118,7 +118,7 @@ def compare(arm: Estimate, control: Estimate, *, alpha: float, critical: np.ndar
     return {
         "mean_arm": arm.value, "mean_control": control.value, "effect": effect, "effect_low": effect - half * se,
         "effect_high": effect + half * se, "lift": lift, "lift_low": lift_low, "lift_high": lift_high,
-        "p_value": p_value, "se": se, "df": df, "critical": half,
+        "p_value": p_value, "se": se, "df": df,
     }
 
 
@@ -137,7 +137,8 @@ def fieller(top: np.ndarray, top_variance: np.ndarray, below: np.ndarray, below_
     """Fieller's interval of top / below - 1 (its sign turned where `below` is negative).
 
     It holds every ratio r for which top - r below is within `half` standard errors of zero, so it never contradicts
-    the absolute interval; solved for r - 1, so that two huge values lose no digits. Where `below` itself is within `half` standard errors of zero it has no ends: both missing.
+    the absolute interval; solved for r - 1, so that two huge values lose no digits. Where `below` itself is within
+    `half` standard errors of zero it has no ends: both missing.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         gap = top - below

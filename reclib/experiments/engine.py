@@ -18,6 +18,7 @@ from reclib.experiments.plan import Metric, Plan
 from reclib.experiments.stats import (
     MetricStats,
     Moments,
+    column_reason,
     q_ranks,
     quantile_variance,
     without_rounding,
@@ -51,21 +52,18 @@ def connect() -> duckdb.DuckDBPyConnection:
     return engine
 
 
-def from_parquet(path: str | Path, plan: Plan, *, threads: int | None = None) -> dict[str, MetricStats]:
+def from_parquet(path: str | Path, plan: Plan) -> dict[str, MetricStats]:
     """Compute in the data engine what `stats.statistics` computes from a frame.
 
     Args:
         path: Parquet file with the columns of `units`; rows of other experiments and arms are left out.
         plan: its plan.
-        threads: threads of the engine, all by default.
 
     Returns:
         As `stats.statistics`.
     """
     arms = (plan.control, *plan.arms)
     with connect() as engine:
-        if threads:
-            engine.execute(f"SET threads = {int(threads)}")
         kinds = _open(engine, path, plan)
 
         def ask(expressions: list[str], *, by_arm: bool = False) -> list[dict]:
@@ -108,7 +106,12 @@ def _open(engine: duckdb.DuckDBPyConnection, path: str | Path, plan: Plan) -> di
 
 
 def _read(ask: Callable[..., list[dict]], plan: Plan, arms: tuple[str, ...], kinds: dict[str, str]) -> dict[str, MetricStats]:
-    reasons = {metric.name: _reason(ask, metric, kinds) for metric in plan.metrics}
+    def is_share(name: str) -> bool:
+        other = f"count_if({_quoted(name)} NOT IN (0, 1))"
+        return not ask([other])[0][other]
+
+    is_number = {name: kind != TEXT for name, kind in kinds.items()}
+    reasons = {metric.name: column_reason(metric, is_number, is_share) for metric in plan.metrics}
     metrics = [metric for metric in plan.metrics if not reasons[metric.name]]
     caps = _caps(ask, metrics)
     covariates = [name for name in plan.covariates if kinds.get(name, TEXT) != TEXT]
@@ -128,20 +131,6 @@ def _read(ask: Callable[..., list[dict]], plan: Plan, arms: tuple[str, ...], kin
     found = {metric.name: _stats(metric, arms, rows, variables[metric.name], caps.get(metric.name), names) for metric in metrics}
     return {metric.name: MetricStats(metric, arms, reason=reasons[metric.name]) if reasons[metric.name]
             else _with_quantile(ask, found[metric.name]) if metric.kind == "quantile" else found[metric.name] for metric in plan.metrics}
-
-
-def _reason(ask: Callable[..., list[dict]], metric: Metric, kinds: dict[str, str]) -> str:
-    """Why the columns of a metric cannot be read (see `stats.column_reason`)."""
-    absent = [name for name in metric.columns if name not in kinds]
-    if absent:
-        return f"the plan names {absent}, which the units lack; they have {sorted(kinds)}"
-    wrong = [name for name in metric.columns if kinds[name] == TEXT]
-    if wrong:
-        return f"{wrong} are not numbers"
-    other = f"count_if({_quoted(metric.columns[0])} NOT IN (0, 1))"
-    if metric.kind == "proportion" and ask([other])[0][other]:
-        return f"{metric.columns[0]} is planned as a proportion and has values other than 0 and 1"
-    return ""
 
 
 def _with_quantile(ask: Callable[..., list[dict]], entry: MetricStats) -> MetricStats:

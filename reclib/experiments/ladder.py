@@ -13,10 +13,11 @@ import pandas as pd
 from scipy.special import ndtri
 
 from reclib import report
-from reclib.experiments import effects
+from reclib.experiments import effects, power
 from reclib.experiments.stats import moments_of
 
 RUNGS = ("random eligible", "popular", "similar customers", "ranker", "value", "rules", "allocation")
+ALPHA = 0.05
 COLLABORATIVE = ("item_neighbours", "ease", "surprise_knn", "surprise_svd")
 
 
@@ -58,8 +59,7 @@ def _slates(ordered: pd.DataFrame, rung: str, k: int) -> pd.DataFrame:
     return first.assign(rung=rung, position=position)[position <= k][["rung", "customer_id", "item_id", "position"]]
 
 
-def standing_arms(rungs: pd.DataFrame, params: dict, *, metric: str, n_days: int, rng: np.random.Generator,
-                  alpha: float = 0.05) -> pd.DataFrame:
+def standing_arms(rungs: pd.DataFrame, params: dict, *, metric: str, n_days: int, rng: np.random.Generator) -> pd.DataFrame:
     """Give each rung its own part of the customers and of the stock, and read it against the rung below, adjusted by the past.
 
     Returns:
@@ -73,10 +73,10 @@ def standing_arms(rungs: pd.DataFrame, params: dict, *, metric: str, n_days: int
     values = after.set_index("customer_id").loc[customers, [metric, "pre_revenue", "pre_orders", "pre_clicks"]].astype(float)
     found = {name: effects.mean_estimate(moments_of(values[(arm == name).to_numpy()].to_numpy())) for name in names}
     return _steps(names, {name: float(one.value) for name, one in found.items()}, {
-        name: effects.compare(*effects.adjust(found[name], found[below]), alpha=alpha) for below, name in pairwise(names)})
+        name: effects.compare(*effects.adjust(found[name], found[below]), alpha=ALPHA) for below, name in pairwise(names)})
 
 
-def truth(rungs: pd.DataFrame, params: dict, *, metric: str, n_days: int, alpha: float = 0.05) -> pd.DataFrame:
+def truth(rungs: pd.DataFrame, params: dict, *, metric: str, n_days: int) -> pd.DataFrame:
     """Give each rung to everybody in a copy of the world; the gain is each customer's own difference.
 
     Returns:
@@ -88,7 +88,7 @@ def truth(rungs: pd.DataFrame, params: dict, *, metric: str, n_days: int, alpha:
     for below, name in pairwise(names):
         own = moments_of((values[name] - values[below]).to_numpy()[:, None])
         nothing = effects.Estimate(own.n, np.array(0.0), np.array(0.0))
-        gains[name] = effects.compare(effects.mean_estimate(own), nothing, alpha=alpha)
+        gains[name] = effects.compare(effects.mean_estimate(own), nothing, alpha=ALPHA)
     return _steps(names, {name: float(each.mean()) for name, each in values.items()}, gains)
 
 
@@ -121,11 +121,11 @@ def sentence(steps: pd.DataFrame, *, currency: str) -> str:
     return "; ".join(parts) + "."
 
 
-def power_sentence(arms: pd.DataFrame, *, currency: str, alpha: float = 0.05, power: float = 0.8) -> str:
+def power_sentence(arms: pd.DataFrame, *, currency: str) -> str:
     """Say how large a gain standing arms of this size find, and how many customers a gain half as large needs."""
     half = float(((arms["gain_high"] - arms["gain_low"]) / 2).median())
-    found = half * (ndtri(1 - alpha / 2) + ndtri(power)) / ndtri(1 - alpha / 2)
-    return (f"Arms of this size find a gain of {report.money(found, currency)} a customer or more with {power:.0%} chance; "
+    found = power.detectable(half / ndtri(1 - ALPHA / 2), alpha=ALPHA)
+    return (f"Arms of this size find a gain of {report.money(found, currency)} a customer or more with 80% chance; "
             "to find half of it, each needs four times the customers.")
 
 

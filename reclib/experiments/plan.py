@@ -90,10 +90,6 @@ class Plan:
         """The metrics of a role, in the plan's order."""
         return [metric for metric in self.metrics if metric.role == role]
 
-    def metric(self, name: str) -> Metric:
-        """The metric of that name."""
-        return next(metric for metric in self.metrics if metric.name == name)
-
 
 def parse(record: Mapping) -> Plan:
     """Read a plan from a record (the `experiment` part of a source file, see `sources.manifest.ExperimentPlan`).

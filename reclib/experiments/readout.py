@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.special import ndtri
 
 from reclib.experiments import doubt, effects, engine, power, sequential
 from reclib.experiments.plan import Metric, Plan
@@ -17,6 +18,7 @@ from reclib.schema import METRIC_ROLES
 
 WHOLE = 1e-6  # of the variance: what no covariate leaves so little of
 NUMBERS = ["mean_arm", "mean_control", "effect", "effect_low", "effect_high", "lift", "lift_low", "lift_high", "p_value", "se"]
+NOTHING = dict.fromkeys([*NUMBERS, "margin", "margin_effect", "p_margin", "detectable", "variance_saved"], np.nan)
 
 
 def readout(units: pd.DataFrame | str | Path, plan: Plan) -> pd.DataFrame:
@@ -112,7 +114,7 @@ def _rows(stats: MetricStats, index: int, plan: Plan, blocked: str) -> list[dict
     reason = blocked or stats.reason or _reason(stats, index)
     shared = _shared(stats, index, plan)
     if stats.moments is None:
-        return [shared | _nothing() | {"method": primary, "is_primary": True, "reason": reason}]
+        return [shared | NOTHING | {"method": primary, "is_primary": True, "reason": reason}]
     pairs = _pairs(stats, index, is_adjusted and bool(stats.covariates))
     if is_adjusted and "cuped" not in pairs:
         reason = reason or f"the units have none of the planned covariates {list(plan.covariates)} as numbers"
@@ -136,10 +138,8 @@ def _pairs(stats: MetricStats, index: int, is_adjusted: bool) -> dict[str, tuple
     if stats.uncapped is not None:
         found["uncapped"] = (_estimate(stats, stats.uncapped, index), _estimate(stats, stats.uncapped, 0))
     is_readable = np.isfinite([part for estimate in found["unadjusted"] for part in (estimate.value, estimate.variance)]).all()
-    if is_adjusted and is_readable:
-        found["cuped"] = effects.adjust(*found["unadjusted"])
-    elif is_adjusted:
-        found["cuped"] = found["unadjusted"]
+    if is_adjusted:
+        found["cuped"] = effects.adjust(*found["unadjusted"]) if is_readable else found["unadjusted"]
     return found
 
 
@@ -183,34 +183,26 @@ def _numbers(arm: effects.Estimate, control: effects.Estimate, metric: Metric, p
         margin = sign * (metric.margin / base if metric.is_margin_absolute else metric.margin)
     p_margin = np.nan
     if np.isfinite(metric.margin):
-        p_margin = _p_margin(arm, control, metric, found["df"], n, plan) if is_anytime else effects.hold_margin(
+        p_margin = _p_margin(arm, control, metric, n, plan) if is_anytime else effects.hold_margin(
             arm, control, metric.margin, is_up=metric.is_up, is_absolute=metric.is_margin_absolute, df=found["df"])
     return {name: float(found[name]) for name in NUMBERS} | {
         "margin": float(margin), "margin_effect": float(margin * base), "p_margin": float(p_margin),
-        "detectable": float(power.detectable(found["se"], alpha=plan.alpha)), "variance_saved": np.nan,
+        "detectable": float(power.detectable(found["se"], alpha=plan.alpha)),
     }
 
 
-def _p_margin(arm: effects.Estimate, control: effects.Estimate, metric: Metric, df: np.ndarray, n: np.ndarray,
-              plan: Plan) -> float:
+def _p_margin(arm: effects.Estimate, control: effects.Estimate, metric: Metric, n: np.ndarray, plan: Plan) -> float:
     """The margin held at every look: half the anytime-valid p-value on the good side, its complement on the other."""
-    from scipy.special import ndtri
-
     one_look = effects.hold_margin(arm, control, metric.margin, is_up=metric.is_up, is_absolute=metric.is_margin_absolute)
     z = -ndtri(np.clip(one_look, 1e-300, 1.0))
     p = float(sequential.p_value(z, n, alpha=plan.alpha, n_star=plan.n_star)) / 2
     return p if z > 0 else 1 - p
 
 
-def _nothing() -> dict:
-    names = [*NUMBERS, "margin", "margin_effect", "p_margin", "detectable", "variance_saved"]
-    return dict.fromkeys(names, np.nan)
-
-
 def _withheld(arm: effects.Estimate, control: effects.Estimate, plan: Plan) -> dict:
     """No numbers; only where the arms were not drawn by lot do the means stay, since they describe."""
     means = {} if plan.is_randomised else {"mean_arm": float(arm.value), "mean_control": float(control.value)}
-    return _nothing() | means
+    return NOTHING | means
 
 
 def _reason(stats: MetricStats, index: int) -> str:

@@ -9,19 +9,19 @@ from scipy.special import chdtrc
 from reclib.experiments import effects
 from reclib.experiments.plan import Metric, Plan
 from reclib.experiments.readout import adjusted, of_experiment
-from reclib.experiments.stats import column_reason, grouped_moments, segment_statistics
+from reclib.experiments.stats import grouped_moments, segment_statistics
 
 COLUMNS = ["segment", "value", "metric", "arm", "n_arm", "n_control", "effect", "effect_low", "effect_high", "shrunk",
            "p_value", "p_adjusted", "p_interaction"]
 
 
-def by_segment(units: pd.DataFrame, plan: Plan, *, metrics: list[str] | None = None) -> pd.DataFrame:
+def by_segment(units: pd.DataFrame, plan: Plan, *, metrics: list[str]) -> pd.DataFrame:
     """Read metrics within every value of every planned segment.
 
     Args:
         units: `units`.
         plan: the plan; its segments are known before assignment.
-        metrics: names of metrics; by default the success metrics (means, proportions, ratios).
+        metrics: names of metrics that can be read; quantiles are left out.
 
     Returns:
         One row a (segment, value, metric, arm): the effect with its interval, `shrunk` towards the common effect by
@@ -30,8 +30,7 @@ def by_segment(units: pd.DataFrame, plan: Plan, *, metrics: list[str] | None = N
         arm are left out.
     """
     own = of_experiment(units, plan)
-    wanted = [metric for metric in plan.metrics if metric.kind != "quantile" and not column_reason(own, metric)
-              and (metric.role == "success" if metrics is None else metric.name in metrics)]
+    wanted = [metric for metric in plan.metrics if metric.kind != "quantile" and metric.name in metrics]
     known = [segment for segment in plan.segments if segment in own and own[segment].notna().any()]
     parts = [_one(own, plan, metric, segment) for segment in known for metric in wanted]
     table = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)

@@ -6,6 +6,7 @@ the same effects are computed from a frame, from a file of ten million customers
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import combinations_with_replacement, permutations
 
@@ -205,7 +206,7 @@ def _covariates(units: pd.DataFrame, plan: Plan) -> tuple[np.ndarray, tuple[str,
 
 def _metric_stats(units: pd.DataFrame, codes: np.ndarray, metric: Metric, arms: tuple[str, ...],
                   covariates: np.ndarray, names: tuple[str, ...]) -> MetricStats:
-    reason = column_reason(units, metric)
+    reason = reason_of(units, metric)
     if reason:
         return MetricStats(metric, arms, reason=reason)
     values, is_missing, is_infinite = read_values(units, metric)
@@ -229,18 +230,22 @@ def _metric_stats(units: pd.DataFrame, codes: np.ndarray, metric: Metric, arms: 
         third=grouped_thirds(capped, codes, moments), covariates=names, **count)
 
 
-def column_reason(units: pd.DataFrame, metric: Metric) -> str:
+def reason_of(units: pd.DataFrame, metric: Metric) -> str:
     """Why the columns of a metric cannot be read, or an empty text."""
-    absent = [name for name in metric.columns if name not in units]
+    is_number = {str(name): pd.api.types.is_numeric_dtype(units[name]) for name in units}
+    return column_reason(metric, is_number, lambda name: units[name].dropna().astype("float64").isin([0.0, 1.0]).all())
+
+
+def column_reason(metric: Metric, is_number: dict[str, bool], is_share: Callable[[str], bool]) -> str:
+    """Why the columns of a metric cannot be read, from what the units hold, or an empty text."""
+    absent = [name for name in metric.columns if name not in is_number]
     if absent:
-        return f"the plan names {absent}, which the units lack; they have {sorted(map(str, units.columns))}"
-    wrong = [name for name in metric.columns if not pd.api.types.is_numeric_dtype(units[name])]
+        return f"the plan names {absent}, which the units lack; they have {sorted(is_number)}"
+    wrong = [name for name in metric.columns if not is_number[name]]
     if wrong:
         return f"{wrong} are not numbers"
-    if metric.kind == "proportion":
-        values = units[metric.columns[0]].dropna().astype("float64")
-        if len(values) and not values.isin([0.0, 1.0]).all():
-            return f"{metric.columns[0]} is planned as a proportion and has values other than 0 and 1"
+    if metric.kind == "proportion" and not is_share(metric.columns[0]):
+        return f"{metric.columns[0]} is planned as a proportion and has values other than 0 and 1"
     return ""
 
 

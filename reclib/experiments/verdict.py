@@ -121,14 +121,14 @@ def _reasons(primary: pd.DataFrame, plan: Plan, by_arm: dict[str, str], arm: str
                         is_guardrail=rows["role"] == "guardrail", is_plain=rows["metric"] != money_metric(plan))
     found = []
     for row in order.sort_values(["is_other", "is_guardrail", "is_plain"], kind="stable").itertuples():
-        sentence = metric_sentence(row, plan.alpha)
+        sentence = metric_sentence(row)
         found.append(f"{row.arm}: {sentence}" if prefix else sentence)
     if prefix:
         found.append("By arm: " + ", ".join(f"{arm} {word}" for arm, word in by_arm.items()) + ".")
     return found
 
 
-def metric_sentence(row: object, alpha: float) -> str:
+def metric_sentence(row: object) -> str:
     """Say what a primary row of the readout shows, with its interval."""
     if row.finding == "refused":
         return f"{row.metric} cannot be read: {row.reason or 'it has no number'}."
