@@ -78,14 +78,16 @@ def test_rules_are_listed_dearest_first_and_legal_ones_are_not_for_sale():
     assert evidence.price_sentence(table[table["for_sale"] == "no"], unit="EUR").startswith("No rule that may be relaxed costs anything")
 
 
-def test_a_forecast_is_scored_by_overlap():
+def test_forecasts_are_told_as_the_ledger_scored_them():
     table = pd.DataFrame({"policy": "p", "metric": "m", "forecast": 1.5, "low": [1.0, 1.0, 1.0, None], "high": [2.0, 2.0, 2.0, None],
-                          "observed": [1.5, 5.0, None, 1.0], "observed_low": [1.4, 4.0, None, None], "observed_high": [1.6, 6.0, None, None]})
+                          "observed": [1.5, 5.0, None, 1.0], "observed_low": [1.4, 4.0, None, None], "observed_high": [1.6, 6.0, None, None],
+                          "is_inside": pd.array([True, False, None, True], dtype="boolean")})
     shown = evidence.forecasts(table)
     assert shown["agrees"].tolist() == ["yes", "no", "not yet known", "had no interval"]
+    # Of those judged, 1.5 / 1.5 and 1.5 / 5 are foretold over come: 35 % too low.
     assert evidence.forecast_sentence(shown) == (
-        "1 of 2 forecasts agree with what came (their interval and that of the outcome overlap); 1 had no interval to be judged by; "
-        "1 wait for their outcome.")
+        "1 of 2 forecasts agree with what came (they differ by no more than both intervals allow, which honest ones do 19 times in 20); "
+        "what was foretold was 35.0 % too low on average; 1 had no interval to be judged by; 1 wait for their outcome.")
     assert evidence.forecast_sentence(shown.iloc[2:]) == "Of 2 forecasts, 1 had no interval to be judged by and 1 wait for their outcome."
 
 

@@ -197,25 +197,27 @@ def _named(rule: dict) -> str:
 
 
 def forecasts(table: pd.DataFrame | None) -> pd.DataFrame:
-    """Forecasts beside what came; `agrees` is yes where the two intervals overlap."""
+    """Forecasts beside what came; `agrees` is what the ledger says of them (`is_inside`), in words."""
     columns = ["policy", "metric", "forecast", "low", "high", "observed", "observed_low", "observed_high", "agrees"]
     if table is None or table.empty:
         return pd.DataFrame(columns=columns)
-    low, high = table["observed_low"].fillna(table["observed"]), table["observed_high"].fillna(table["observed"])
-    overlaps = ((high >= table["low"]) & (low <= table["high"])).map({True: "yes", False: "no"})
-    open_ones = overlaps.where(table["low"].notna() & table["high"].notna(), "had no interval")
-    return table.assign(agrees=open_ones.where(table["observed"].notna(), "not yet known"))[columns]
+    said = table["is_inside"].map({True: "yes", False: "no"})
+    said = said.where(table["low"].notna() & table["high"].notna(), "had no interval")
+    return table.assign(agrees=said.where(table["observed"].notna(), "not yet known"))[columns]
 
 
 def forecast_sentence(shown: pd.DataFrame) -> str:
-    """Say how many forecasts have met their outcome, and how many of those intervals held it."""
+    """Say how many forecasts have met their outcome, how many of those agree with it, and which way they leaned."""
     if shown.empty:
         return "No forecast was made before this run, so none can be scored."
     n = shown["agrees"].value_counts()
-    judged = n.get("yes", 0) + n.get("no", 0)
+    judged = shown[shown["agrees"].isin(["yes", "no"])]
     rest = [f"{n[word]} {words}" for word, words in (("had no interval", "had no interval to be judged by"),
                                                      ("not yet known", "wait for their outcome")) if word in n]
-    if not judged:
+    if judged.empty:
         return f"Of {len(shown)} forecasts, {' and '.join(rest)}."
     tail = "".join(f"; {each}" for each in rest)
-    return f"{n.get('yes', 0)} of {judged} forecasts agree with what came (their interval and that of the outcome overlap){tail}."
+    lean = (judged["forecast"] / judged["observed"].where(judged["observed"] != 0) - 1).mean()
+    leaned = "" if pd.isna(lean) else f"; what was foretold was {report.percent(abs(lean))} too {'high' if lean > 0 else 'low'} on average"
+    return (f"{n.get('yes', 0)} of {len(judged)} forecasts agree with what came (they differ by no more than both intervals allow, "
+            f"which honest ones do 19 times in 20){leaned}{tail}.")

@@ -11,6 +11,7 @@ from scipy.special import ndtri
 from reclib import schema
 from reclib.offpolicy.values import best, value_all
 
+OF_SLOT = " of a seen slot"
 COLUMNS = ["forecast_id", "policy", "metric", "made_at", "forecast", "low", "high", "observed", "observed_low",
            "observed_high", "estimator", "gate", "is_inside"]
 
@@ -37,7 +38,7 @@ def observe(deliveries: pd.DataFrame, outcomes: pd.DataFrame, *, outcome_type: s
     unit = deliveries["customer_id"] if has_customers else deliveries["decision_id"]
     table = pd.DataFrame({"policy": deliveries["policy"], "unit": unit, "top": answered, "below": seen})
     sums = table.groupby(["policy", "unit"], observed=True)[["top", "below"]].sum().reset_index()
-    rows = [_rate(str(policy), own, alpha) for policy, own in sums.groupby("policy", observed=True)]
+    rows = [rate(str(policy), own, alpha) for policy, own in sums.groupby("policy", observed=True)]
     return pd.DataFrame(rows, columns=["policy", "observed", "observed_low", "observed_high", "n_seen"])
 
 
@@ -71,7 +72,8 @@ def observe_all(deliveries: pd.DataFrame | None, outcomes: pd.DataFrame | None, 
     return pd.concat(found, ignore_index=True).drop_duplicates("policy", ignore_index=True)
 
 
-def _rate(policy: str, sums: pd.DataFrame, alpha: float) -> tuple:
+def rate(policy: str, sums: pd.DataFrame, alpha: float) -> tuple[str, float, float, float, int]:
+    """Answers over seen slots with an interval, units (rows: top, below) drawn anew: a row of `observe`."""
     top, below = sums["top"].to_numpy(dtype=float), sums["below"].to_numpy(dtype=float)
     n, total = len(sums), below.sum()
     if n < 2 or total == 0:
@@ -139,7 +141,7 @@ def _responses(deliveries: pd.DataFrame, outcomes: pd.DataFrame, response: str, 
     age = deliveries["decision_id"].map(first) - deliveries["delivered_at"]
     hits = deliveries.assign(top=(age <= pd.Timedelta(days=days)).astype(float), below=1.0)
     sums = hits.groupby(["policy", "customer_id"], observed=True)[["top", "below"]].sum().reset_index()
-    rows = [_rate(str(policy), own, alpha) for policy, own in sums.groupby("policy", observed=True)]
+    rows = [rate(str(policy), own, alpha) for policy, own in sums.groupby("policy", observed=True)]
     return pd.DataFrame(rows, columns=["policy", "observed", "observed_low", "observed_high", "n_seen"])
 
 
@@ -170,7 +172,7 @@ def ledger(values: pd.DataFrame, observed: pd.DataFrame | None, *, metric: str, 
         made_at: the last moment that the log knew.
 
     Returns:
-        A `forecasts` table with estimator, gate and is_inside (the two intervals overlap; missing until it came).
+        A `forecasts` table with estimator, gate and is_inside (see `agrees`).
     """
     first = best(values).dropna(subset=["value"])
     made = first.assign(
@@ -199,23 +201,50 @@ def from_log(deliveries: pd.DataFrame | None, outcomes: pd.DataFrame | None, ser
     when = "" if came is None else f" in the first {days} days"
     return together(*(
         ledger(value_all(deliveries, outcomes, outcome_type=name, days=days, **asked),
-               observe_all(served, came, deliveries, outcomes, outcome_type=name), metric=f"{name} of a seen slot{when}", made_at=made_at)
+               observe_all(served, came, deliveries, outcomes, outcome_type=name), metric=f"{name}{OF_SLOT}{when}", made_at=made_at)
         for name in outcome_types))
 
 
+def again(table: pd.DataFrame, served: pd.DataFrame, answers: pd.DataFrame, *, days: int) -> pd.DataFrame:
+    """Hold the forecasts that `from_log` made against the first days of another launch.
+
+    Args:
+        table: a ledger; forecasts of another kind, or of policies that were not launched, are left out.
+        served, answers, days: the slots of that launch, the `events` that answer them, and the days that count.
+    """
+    came, parts = within(served, answers, days=days), []
+    table = table[table["policy"].isin(served["policy"])]
+    for name, own in table.groupby(table["metric"].str.partition(OF_SLOT)[0].where(table["metric"].str.contains(OF_SLOT))):
+        parts.append(_scored(own[COLUMNS[:7] + ["estimator", "gate"]], observe(served, came, outcome_type=name)))
+    return together(table.head(0), *parts)
+
+
 def score(table: pd.DataFrame) -> pd.DataFrame:
-    """How honest the intervals were, by kind of forecast.
+    """How honest the intervals were, by kind of forecast (and by what it was held against, where a column `against` says so).
 
     Returns:
-        estimator, n_forecasts, n_scored, n_inside, inside_share and bias (mean of forecast over outcome, less one).
+        estimator, [against], n_forecasts, n_scored, n_inside, inside_share and bias (sum of forecasts over that of outcomes,
+        less one).
     """
+    by = [name for name in ("estimator", "against") if name in table]
     scored = table[table["observed"].notna()]
-    ratio = scored["forecast"] / scored["observed"].where(scored["observed"] > 0) - 1
-    counts = table.groupby("estimator").agg(n_forecasts=("forecast_id", "size"))
-    inside = scored.assign(ratio=ratio, hit=scored["is_inside"].astype("float64")).groupby("estimator").agg(
-        n_scored=("hit", "size"), n_inside=("hit", "sum"), inside_share=("hit", "mean"), bias=("ratio", "mean"))
+    counts = table.groupby(by, sort=False).agg(n_forecasts=("forecast", "size"))
+    inside = scored.assign(hit=scored["is_inside"].astype("float64")).groupby(by).agg(
+        n_scored=("hit", "size"), n_inside=("hit", "sum"), inside_share=("hit", "mean"), foretold=("forecast", "sum"), came=("observed", "sum"))
     found = counts.join(inside).reset_index()
+    found = found.assign(bias=found["foretold"] / found["came"].where(found["came"] != 0) - 1).drop(columns=["foretold", "came"])
     return found.assign(**{name: found[name].fillna(0).astype("int64") for name in ("n_scored", "n_inside")})
+
+
+def in_words(table: pd.DataFrame) -> pd.DataFrame:
+    """A ledger with a column `against` for people: each number with its interval, and whether they agree."""
+    def written(of: str, low: str, high: str) -> list[str]:
+        known = zip(table[of], table[low], table[high])
+        return ["" if pd.isna(value) else f"{value:.3f}" + ("" if one == two else f" [{one:.3f}, {two:.3f}]") for value, one, two in known]
+
+    said = table["is_inside"].map({True: "yes", False: "no"}).astype("object").fillna("not yet known")
+    return pd.DataFrame({"policy": table["policy"], "metric": table["metric"], "foretold by": table["estimator"], "foretold": written("forecast", "low", "high"),
+                         "held against": table["against"], "came": written("observed", "observed_low", "observed_high"), "agrees": said})
 
 
 def score_sentence(table: pd.DataFrame) -> str:
@@ -224,8 +253,9 @@ def score_sentence(table: pd.DataFrame) -> str:
     if scored.empty:
         return "No forecast has been scored yet: what was foretold has not come."
     missed = scored[~scored["is_inside"].astype(bool)]
-    parts = [f"{row.policy}, {row.metric}, was {'over' if row.forecast > row.observed else 'under'}stated by {row.estimator}"
-             for row in missed.itertuples()]
+    whom = " against the " + missed["against"] if "against" in missed else pd.Series("", index=missed.index)
+    parts = [f"{row.policy}, {row.metric}, was {'over' if row.forecast > row.observed else 'under'}stated by {row.estimator}{held}"
+             for row, held in zip(missed.itertuples(), whom)]
     told = f"{len(scored) - len(missed)} of {len(scored)} forecasts met what came"
     return f"{told}; {'; '.join(parts)}." if parts else f"{told}."
 
@@ -236,9 +266,23 @@ def _scored(made: pd.DataFrame, observed: pd.DataFrame | None) -> pd.DataFrame:
     came = observed if observed is not None else pd.DataFrame(columns=["policy", *numbers])
     table = made.merge(came[["policy", *numbers]], on="policy", how="left", validate="one_to_one")
     table = table.astype(dict.fromkeys(numbers, "float64"))
-    overlap = ((table["observed_high"] >= table["low"].fillna(table["forecast"]))
-               & (table["observed_low"] <= table["high"].fillna(table["forecast"])))
-    return table.assign(is_inside=overlap.astype("boolean").where(table["observed"].notna()))[COLUMNS]
+    return table.assign(is_inside=agrees(table))[COLUMNS]
+
+
+def agrees(table: pd.DataFrame) -> pd.Series:
+    """Whether forecast and outcome differ by no more than their two intervals allow together; missing where nothing came.
+
+    The interval of the difference takes from each interval the side that faces the other, as squares (Zou and Donner 2008,
+    MOVER), so that two honest intervals of 95 % that know nothing of each other agree 95 times in 100; intervals that
+    merely overlap would do so nearly always. What has no interval is taken as known.
+
+    Args:
+        table: forecast, low, high, observed, observed_low, observed_high.
+    """
+    gap = table["observed"] - table["forecast"]
+    above = np.hypot(table["high"].fillna(table["forecast"]) - table["forecast"], table["observed"] - table["observed_low"].fillna(table["observed"]))
+    below = np.hypot(table["forecast"] - table["low"].fillna(table["forecast"]), table["observed_high"].fillna(table["observed"]) - table["observed"])
+    return (gap.abs() <= above.where(gap > 0, below)).astype("boolean").where(table["observed"].notna())
 
 
 def ledger_sentence(table: pd.DataFrame, values: pd.DataFrame) -> str:
