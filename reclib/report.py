@@ -23,7 +23,7 @@ def show(frame: pd.DataFrame, *, rows: int = N_ROWS, digits: int = 3, labels: di
 
     Args:
         frame: the table.
-        rows: rows shown at most.
+        rows: rows shown at most; one more where only that one would be left out.
         digits: decimals of numbers that are not whole.
         labels: words for people in place of column names.
         shares: columns that are written as percentages, with two decimals less.
@@ -35,6 +35,7 @@ def show(frame: pd.DataFrame, *, rows: int = N_ROWS, digits: int = 3, labels: di
         if empty:
             display(Markdown(empty))
         return
+    rows += len(frame) == rows + 1
     shown = pd.DataFrame({name: _percents(frame[name].head(rows), digits - 2) if name in shares
                           else _cells(frame[name].head(rows), digits) for name in frame.columns})
     shown = shown.rename(columns=labels or {})

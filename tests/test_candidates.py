@@ -261,6 +261,9 @@ def test_strangers_get_the_fallback_chain_and_its_share_is_told(shop):
     own = found.candidates[found.candidates["customer_id"] == customers["customer_id"].iloc[-1]]
     assert len(own) and set(own["source"]) <= {"popular_lately", "popular_in_category", "new_items"}
     assert page.fallback_share(found.candidates, found.sources) == pytest.approx(1 / 61)
+    assert page.fallback_sentence(found.candidates, found.sources, found.served).startswith("1.6 % of 61 customers have no history")
+    known = found.candidates[found.candidates["customer_id"] != own["customer_id"].iloc[0]]
+    assert page.fallback_sentence(known, found.sources, found.served[:-1]).startswith("All 60 customers have a history to learn from")
 
 
 def test_strangers_get_what_is_popular_before_what_is_new(shop):

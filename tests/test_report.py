@@ -40,6 +40,7 @@ def test_a_small_p_value_is_given_as_a_bound(text_of):
 
 
 def test_rows_left_out_are_counted(text_of):
+    assert "further" not in text_of(pd.DataFrame({"a": range(13)}), rows=12)
     assert text_of(pd.DataFrame({"a": range(15)}), rows=12).endswith("3 further rows.")
 
 

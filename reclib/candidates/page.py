@@ -100,8 +100,10 @@ def fallback_sentence(candidates: pd.DataFrame, sources: pd.DataFrame, customers
     """Say who is served by the fallback chain, and whether anybody is left with nothing."""
     share = fallback_share(candidates, sources)
     n_without = int((~customers.isin(candidates["customer_id"].unique())).sum())
-    text = (f"{percent(share)} of {candidates['customer_id'].nunique():,} customers have no history to learn from and get the fallback "
-            f"chain: popular lately, and in the categories of their segment where it is known, before what is new")
+    n_served = candidates["customer_id"].nunique()
+    text = (f"{percent(share)} of {n_served:,} customers have no history to learn from and get the fallback chain: popular lately, and in "
+            f"the categories of their segment where it is known, before what is new" if share > 0
+            else f"All {n_served:,} customers have a history to learn from, so that nobody needs the fallback chain")
     return text + (f"; {n_without:,} customers get nothing." if n_without else "; nobody is left without candidates.")
 
 
@@ -243,9 +245,10 @@ def handover_sentence(tonight: Generated, measured: pd.DataFrame, *, n_candidate
     pairs = candidates[["customer_id", "item_id"]].drop_duplicates()
     task = "all" if tonight.history.repeats_allowed else "new"
     merged = measured[(measured["stage"] == "merged") & (measured["metric"] == f"recall_{task}")].iloc[0]
+    share = fallback_share(candidates, tonight.sources)
     text = (f"{candidates['customer_id'].nunique():,} customers go on with {len(pairs) / max(candidates['customer_id'].nunique(), 1):.0f} "
-            f"candidates each, {candidates['item_id'].nunique():,} items in all, {percent(fallback_share(candidates, tonight.sources))} "
-            f"of the customers by fallback")
+            f"candidates each, {candidates['item_id'].nunique():,} items in all, {percent(share) if share > 0 else 'none'} of the customers "
+            f"by fallback")
     if pd.isna(merged["value"]):
         return text + "; nothing was held out that could tell how much is found."
     return text + f"; on the held-out days such a merge held {percent(merged['value'])} of what was taken {_interval(merged)}."
