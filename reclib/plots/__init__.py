@@ -19,6 +19,7 @@ from reclib.plots.base import (
 from reclib.plots.explorers import day, planned, regraded, thresholds, what_if
 from reclib.plots.layers import (
     forest,
+    foretold,
     long_tail,
     new_and_again,
     price_list,
@@ -31,7 +32,7 @@ from reclib.plots.layers import (
 from reclib.plots.tables import against_limit, bars, intervals, lines
 
 __all__ = [
-    "GREY", "MARKERS", "PALETTE", "Figure", "Stage", "against_limit", "bars", "day", "figure", "forest", "intervals", "lines", "long_tail",
+    "GREY", "MARKERS", "PALETTE", "Figure", "Stage", "against_limit", "bars", "day", "figure", "forest", "foretold", "intervals", "lines", "long_tail",
     "new_and_again", "nothing", "panels", "planned", "plt", "price_list", "rates", "regraded", "reliability", "show", "thresholds",
     "trade_offs", "waterfall", "weekly", "what_if",
 ]

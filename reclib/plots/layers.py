@@ -18,6 +18,7 @@ from reclib.plots.base import (
     rows,
 )
 
+SHORT_NAME = 24
 
 def weekly(counts: pd.DataFrame) -> Figure:
     """Events by week and kind on a log scale; hollow markers are weeks without all their days.
@@ -135,6 +136,33 @@ def reliability(table: pd.DataFrame) -> Figure:
         axes.vlines(shown["foretold"], shown["low"], shown["high"], color=PALETTE[0], linewidth=1.6)
         axes.plot(shown["foretold"], shown["observed"], MARKERS[0], color=PALETTE[0])
         axes.set(xscale="log", yscale="log")
+    return fig
+
+
+def foretold(table: pd.DataFrame, *, by: str, title: str, unit: str, in_percent: bool = False) -> Figure:
+    """Forecasts against what came, both with their intervals, and the line of equality; hollow where they disagree.
+
+    Args:
+        table: forecast, low, high, observed, observed_low, observed_high, is_inside; rows without an outcome are left out.
+        by: column whose values have a marker each.
+        title: what is shown.
+        unit: of both axes.
+        in_percent: the numbers are shares and are drawn in per cent.
+    """
+    fig, axes = figure(title=title, x=f"foretold, {unit}", y=f"came, {unit}", width=5.6, height=4.8)
+    names = ["forecast", "low", "high", "observed", "observed_low", "observed_high"]
+    table = table[table["observed"].notna()]
+    table = table.assign(**(table[names] * (100 if in_percent else 1)))
+    numbers = table[names]
+    axes.plot([numbers.min().min(), numbers.max().max()], [numbers.min().min(), numbers.max().max()], color=GREY, linestyle="--", linewidth=1)
+    for index, (name, own) in enumerate(table.groupby(by, sort=False, observed=True)):
+        colour, marker = look(index)
+        axes.hlines(own["observed"], own["low"], own["high"], color=colour, linewidth=1.2, alpha=0.6)
+        axes.vlines(own["forecast"], own["observed_low"], own["observed_high"], color=colour, linewidth=1.2, alpha=0.6)
+        for is_inside, face in ((True, colour), (False, "white")):
+            part = own[own["is_inside"].astype(bool) == is_inside]
+            axes.plot(part["forecast"], part["observed"], marker, color=colour, markerfacecolor=face, label=str(name) if is_inside else "_")
+    fig.legend(loc="outside lower center", ncols=2 if max(map(len, map(str, table[by])), default=0) < SHORT_NAME else 1, frameon=False)
     return fig
 
 

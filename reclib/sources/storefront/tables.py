@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -84,37 +85,61 @@ def answer(deliveries: pd.DataFrame, assignments: pd.DataFrame | None = None, *,
     """
     if n_days < 1:
         raise ValueError(f"n_days == {n_days}, must be at least 1.")
+    first_day = int(params["n_days"])
+    parts = live(deliveries, assignments, params=params, n_days=n_days, is_split=is_split)
+    return {"events": events_of(parts, deliveries["decision_id"], first_day=first_day, n_days=n_days),
+            "customers_after": totals_of(parts, first_day=first_day, n_days=n_days).merge(_before(config.build(**params)), on="customer_id", validate="one_to_one")}
+
+
+class Part(NamedTuple):
+    """Customers who buy from their own part of the stock, some days on: `logs` are that of the history and that of these days."""
+
+    world: World
+    state: State
+    logs: list[Log]
+    is_member: np.ndarray
+
+
+def live(deliveries: pd.DataFrame, assignments: pd.DataFrame | None, *, params: dict, n_days: int, is_split: bool) -> list[Part]:
+    """Let the world go on as `answer` does: one part where all buy from one stock, else one an arm."""
     settings = config.build(**params)
-    arms = _arms(assignments, settings.n_customers) if is_split else np.zeros(settings.n_customers, dtype=int)
     if assignments is not None:
         policies.customer_numbers(assignments["customer_id"], settings.n_customers)
-    parts = [_answer_of(deliveries, arms == arm, before=float((arms < arm).mean()), settings=settings, n_days=n_days)
-             for arm in np.unique(arms)]
-    events = pd.concat([part["events"] for part in parts], ignore_index=True)
+    policy = policies.published(deliveries, settings.n_customers, settings.n_items)
+    world, state, log = history(settings)
+    evening = Part(world, state, [log], np.ones(settings.n_customers, dtype=bool))
+    parts = apart(evening, assignments) if is_split else [evening]
+    return [each._replace(logs=[log, days.run(each.world, each.state, policy, first_day=settings.n_days, n_days=n_days)]) for each in parts]
+
+
+def apart(whole: Part, assignments: pd.DataFrame | None) -> list[Part]:
+    """Divide an evening between the arms: each goes on with its own copy of the state, and with its own part of the stock."""
+    arms = _arms(assignments, whole.world.config.n_customers)
+    parts = []
+    for arm in np.unique(arms):
+        world, state = part(whole.world, whole.state.copy(), arms == arm, before=float((arms < arm).mean()))
+        parts.append(Part(world, state, whole.logs, arms == arm))
+    return parts
+
+
+def totals_of(parts: list[Part], *, first_day: int, n_days: int) -> pd.DataFrame:
+    """The totals of a span of days of the members of all parts, one row a customer."""
+    told = [totals.total(each.world, each.state, each.logs, first_day=first_day, n_days=n_days)[each.is_member] for each in parts]
+    return pd.concat(told).sort_values("customer_id", ignore_index=True)
+
+
+def events_of(parts: list[Part], slots: pd.Series, *, first_day: int, n_days: int) -> pd.DataFrame:
+    """The `events` of the members of all parts, in the order of time, naming the `decision_id` of the slots they answer."""
+    told = []
+    for each in parts:
+        found = frames.events(each.world, each.logs, first_day=first_day, n_days=n_days, slots=slots)
+        told.append(found if each.is_member.all() else found[found["customer_id"].isin(np.flatnonzero(each.is_member) + 1)])
+    events = pd.concat(told, ignore_index=True)
     if len(parts) > 1:
         first_id = int(events["event_id"].min()) if len(events) else 0
         events = events.sort_values(["occurred_at", "customer_id", "event_id"], ignore_index=True)
         events["event_id"] = first_id + np.arange(len(events))
-    after = pd.concat([part["customers_after"] for part in parts]).sort_values("customer_id", ignore_index=True)
-    return {"events": events, "customers_after": after}
-
-
-def _answer_of(deliveries: pd.DataFrame, is_member: np.ndarray, *, before: float, settings: config.Storefront,
-               n_days: int) -> dict[str, pd.DataFrame]:
-    """The answers of some customers, who buy from their own part of the stock: their share, after the share `before`."""
-    world, state, log = history(settings)
-    world, state = part(world, state, is_member, before=before)
-    policy = policies.published(deliveries, settings.n_customers, settings.n_items)
-    first_day = settings.n_days
-    later = days.run(world, state, policy, first_day=first_day, n_days=n_days)
-    found = frames.events(world, [log, later], first_day=first_day, n_days=n_days, slots=deliveries["decision_id"])
-    after = totals.total(world, state, [log, later], first_day=first_day, n_days=n_days)
-    after = after.merge(_before(settings), on="customer_id", validate="one_to_one")
-    if is_member.all():
-        return {"events": found, "customers_after": after}
-    members = np.flatnonzero(is_member) + 1
-    return {name: frame[frame["customer_id"].isin(members)] for name, frame in
-            (("events", found), ("customers_after", after))}
+    return events
 
 
 def part(world: World, state: State, is_member: np.ndarray, *, before: float) -> tuple[World, State]:
