@@ -1,7 +1,5 @@
 """What was recorded over several seeds is whole, and is told as it is."""
 
-import json
-
 import pandas as pd
 import pytest
 
@@ -23,26 +21,3 @@ def test_the_recorded_calibration_is_whole_and_its_coverage_holds():
     covered = recorded.pooled(rates)
     assert covered[covered["check"].str.startswith("coverage")]["rate"].between(0.943, 0.957).all()
     assert rates["is_accepted"].mean() > 0.99
-
-
-def test_shops_are_gathered_and_told(tmp_path):
-    compared = pd.DataFrame({"metric": ["contribution", "revenue"], "role": "success", "truth": [1.0, 2.0], "effect": [1.5, 1.0],
-                             "effect_low": [0.5, 0.5], "effect_high": [2.5, 1.5], "holds_truth": [True, False]})
-    for seed, word in ((2, "HOLD"), (1, "SHIP")):
-        folder = tmp_path / f"shop-{seed}"
-        folder.mkdir()
-        (folder / f"{recorded.VERDICT_FACTS}.json").write_text(json.dumps(recorded.verdict_rows(compared, {"verdict": word}, seed=seed)))
-    (tmp_path / "latest").symlink_to(tmp_path / "shop-1")
-    shops = recorded.gather(tmp_path)
-    assert shops[["seed", "metric", "verdict"]].to_numpy().tolist()[::2] == [[1, "contribution", "SHIP"], [2, "contribution", "HOLD"]]
-    assert recorded.by_metric(shops).set_index("metric").loc["revenue", ["n_shops", "n_held", "n_worse"]].tolist() == [2, 0, 0]
-    said = recorded.verdict_sentence(shops, "contribution")
-    assert "SHIP 1, HOLD 1" in said and "in 1 of 1" in said and "2 of 4 intervals" in said
-
-
-def test_recorded_shops_are_whole_and_their_intervals_hold_what_they_say():
-    shops = recorded.verdicts()
-    assert shops.groupby("seed")["metric"].nunique().nunique() == 1 and not shops.duplicated(["seed", "metric"]).any()
-    assert set(shops["verdict"]) <= {"SHIP", "HOLD", "ROLLBACK", "INVALID"} and shops["seed"].nunique() >= 4
-    inside = shops["truth"].between(shops["effect_low"], shops["effect_high"])
-    assert inside.tolist() == shops["holds_truth"].tolist()

@@ -1,13 +1,11 @@
-"""One seed could be luck: the whole calibration over several seeds, and the verdicts of several shops.
+"""One seed could be luck: the whole calibration over several seeds.
 
-Both are too dear for every run, so what they gave is kept beside the pages that show it:
-`python -m reclib.experiments.recorded calibration FILE`, and, after runs of `verdicts` with other seeds,
-`python -m reclib.experiments.recorded verdicts REPORTS FILE`.
+It is too dear for every run, so what it gave is kept beside the page that shows it:
+`python -m reclib.experiments.recorded FILE`.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
@@ -20,8 +18,6 @@ from reclib.experiments import calibration
 SEEDS = (1, 2, 3, 4, 5)
 N_SIMULATIONS = 2_000
 CALIBRATION = "notebooks/proofs/calibration_recorded.csv"
-VERDICTS = "notebooks/benchmarks/verdicts_recorded.csv"
-VERDICT_FACTS = "shop_verdict"
 
 
 def record(path: str | Path, *, seeds: tuple[int, ...] = SEEDS, n_simulations: int = N_SIMULATIONS) -> pd.DataFrame:
@@ -66,52 +62,5 @@ def sentence(table: pd.DataFrame) -> str:
             "or more each.")
 
 
-def verdict_rows(compared: pd.DataFrame, verdict: dict, *, seed: int) -> dict:
-    """One shop as a record for `gather`: its seed, its verdict, and each metric as read beside the truth of the launch."""
-    columns = ["metric", "role", "truth", "effect", "effect_low", "effect_high", "holds_truth"]
-    return {"seed": seed, "verdict": verdict["verdict"], "metrics": compared[columns].round(6).to_dict("records")}
-
-
-def gather(reports: str | Path) -> pd.DataFrame:
-    """Put the records of all runs in a folder together: one row a shop and metric, by seed."""
-    paths = [path for path in Path(reports).glob(f"*/{VERDICT_FACTS}.json") if not path.parent.is_symlink()]
-    found = [json.loads(path.read_text()) for path in paths]
-    rows = [row | {"seed": shop["seed"], "verdict": shop["verdict"]} for shop in found for row in shop["metrics"]]
-    return pd.DataFrame(rows).sort_values(["seed", "metric"], ignore_index=True)
-
-
-def verdicts() -> pd.DataFrame:
-    """What `gather` gave of shops at the default size: metric, role, truth, effect with its interval, holds_truth, seed, verdict."""
-    return pd.read_csv(store.project() / VERDICTS)
-
-
-def by_metric(shops: pd.DataFrame) -> pd.DataFrame:
-    """How often each metric's interval held the truth of its shop.
-
-    Returns:
-        metric, role, n_shops, true_mean, read_mean, spread (standard deviation of read less true), n_held, n_worse (shops in
-        which the truth was below zero).
-    """
-    known = shops.assign(error=shops["effect"] - shops["truth"], is_below=shops["truth"] < 0)
-    return known.groupby(["role", "metric"], sort=False).agg(
-        n_shops=("seed", "nunique"), true_mean=("truth", "mean"), read_mean=("effect", "mean"), spread=("error", "std"),
-        n_held=("holds_truth", "sum"), n_worse=("is_below", "sum")).reset_index()
-
-
-def verdict_sentence(shops: pd.DataFrame, metric: str) -> str:
-    """Say how the verdicts fell, whether they were right about the metric that pays, and how often intervals held the truth."""
-    each = shops[shops["metric"] == metric]
-    fell = ", ".join(f"{word} {count}" for word, count in each["verdict"].value_counts().items())
-    shipped = each[each["verdict"] == "SHIP"]
-    n_held = int(shops["holds_truth"].sum())
-    return (f"Verdicts of {len(each)} shops: {fell}. What was shipped truly raised {metric} in {int((shipped['truth'] > 0).sum())} of "
-            f"{len(shipped)}. {n_held} of {len(shops)} intervals of 95 % "
-            f"({100 * n_held / len(shops):.1f} %) held the truth of the launch.")
-
-
 if __name__ == "__main__":
-    what, *paths = sys.argv[1:]
-    if what == "calibration":
-        record(paths[0])
-    else:
-        gather(paths[0]).to_csv(paths[1], index=False)
+    record(sys.argv[1])

@@ -190,6 +190,11 @@ def answered_sentence(events: pd.DataFrame, *, as_of: pd.Timestamp) -> str:
     return f"{n_own:,} of the {len(events):,} events of {day} answer slots that a night had published."
 
 
+def own(events: pd.DataFrame) -> pd.DataFrame:
+    """The events that answer slots of a night."""
+    return events[_is_own(events)]
+
+
 def own_answers(events: pd.DataFrame) -> dict[str, int]:
     """How many events answer slots that a night had published, as a fact of the night."""
     return {"n_answers": int(_is_own(events).sum())}
