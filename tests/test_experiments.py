@@ -115,6 +115,7 @@ def test_missing_values_are_not_zeros(units):
     kept = units[units["customer_id"] % 4 > 1].groupby("arm")["revenue"].mean()
     assert row["effect"] == pytest.approx(kept["new"] - kept["old"])
     assert (row["n_missing_arm"], row["n_missing_control"]) == (1000, 1000)
+    assert "all 2,000 customers of the experiment whose revenue is known" in decision.money_sentence(judge(holes))
 
 
 def test_values_lost_in_one_arm_make_it_invalid(units):

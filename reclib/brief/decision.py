@@ -161,7 +161,8 @@ def money_sentence(verdict: dict) -> str:
         return f"No money can be put on this decision: {verdict.get('why_no_money') or why}."
     metric, unit, (low, high) = money.get("metric", "the outcome"), money.get("currency") or "", sorted((money["low"], money["high"]))
     cap = "" if money.get("cap") is None else f", no customer counting for more than {money['cap']:,.2f} {unit}"
-    return (f"Had all {money.get('n_customers', 0):,} customers of the experiment got {money.get('arm', 'the new policy')!r} for as long as it ran, "
+    known = f" whose {metric} is known" if money.get("n_missing") else ""
+    return (f"Had all {money.get('n_customers', 0):,} customers of the experiment{known} got {money.get('arm', 'the new policy')!r} for as long as it ran, "
             f"{metric} would be {money['amount']:+,.2f} {unit} against the old policy: that is the best guess, and between {low:+,.2f} and "
             f"{high:+,.2f} {unit} hold with {100 * money.get('confidence', 0.95):.0f} % confidence{cap}.").replace("  ", " ")
 

@@ -176,8 +176,8 @@ def money(primary: pd.DataFrame, plan: Plan, arm: str, *, currency: str) -> dict
 
     Returns:
         metric, currency, arm, amount with low and high (had all `n_customers` of the experiment got it), per_customer
-        with its interval, n_arm (those who got it), is_shown (the interval leaves out zero), confidence and cap (what a
-        customer counts for at most, or None).
+        with its interval, n_arm (those who got it), is_shown (the interval leaves out zero), confidence, n_missing
+        (customers who are not counted) and cap (what a customer counts for at most, or None).
     """
     name = money_metric(plan)
     row = primary[(primary["arm"] == arm) & (primary["metric"] == name)].iloc[0]
@@ -186,6 +186,7 @@ def money(primary: pd.DataFrame, plan: Plan, arm: str, *, currency: str) -> dict
     each = {"per_customer": row["effect"], "per_customer_low": row["effect_low"], "per_customer_high": row["effect_high"]}
     return {"metric": name, "currency": currency, "arm": arm, "n_customers": n, "n_arm": int(row["n_arm"]),
             "is_shown": bool(row["effect_low"] > 0 or row["effect_high"] < 0), "confidence": 1 - plan.alpha,
+            "n_missing": int(primary.loc[primary["metric"] == name, "n_missing_arm"].sum() + row["n_missing_control"]),
             "cap": None if pd.isna(row["cap"]) else round(float(row["cap"]), 2),
             **{key: round(float(value) * n, 2) for key, value in sizes.items()},
             **{key: round(float(value), 6) for key, value in each.items()}}

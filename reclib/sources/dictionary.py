@@ -38,6 +38,33 @@ Columns not named keep their names. Ids stay texts unless every value of every t
 else 0; missing items are those that the events name. Each such assumption is printed on the page of the data notebook.
 Events about items that the table of items lacks are kept as signals and counted there. A file with a fault is refused whole:
 `reclib check my-shop.yaml` lists all faults at once.
+
+A finished experiment is a table `units` (one row a customer) and the plan that was written before it ran:
+
+```yaml
+tables:
+  units: {path: ab.csv, columns: {customer_id: userid, arm: version}}
+experiment:
+  experiment_id: gate
+  control: gate_30
+  expected_shares: {gate_30: 0.5, gate_40: 0.5}   # an arm with share 0 is one that nobody should be in
+  alpha: 0.05                         # two-sided; guardrails are held against their margin one-sided at half of it
+  metrics:                            # role: success, guardrail, quality or exploratory; direction: up or down (is better)
+    retention_7: {role: success, kind: proportion}              # kind: mean, proportion, ratio or quantile
+    spend: {role: success, winsorise: 0.999, is_money: true}    # capped alike in all arms, over customers who spent
+    rounds: {role: guardrail, column: sum_gamerounds, margin: 0.02}   # largest loss, as a share of the control mean
+    opted_out: {role: guardrail, kind: proportion, direction: down, margin: 0.005, margin_scale: absolute}
+    latency: {role: guardrail, kind: quantile, quantile: 0.9, column: latency_ms, direction: down, margin: 0.1}
+    order_value: {role: exploratory, kind: ratio, numerator: spend, denominator: orders, about: money an order}
+  covariates: [spend_before]          # known before the assignment, to narrow the intervals
+  segments: [country]                 # known before the assignment, to see whom it helped
+  correction: holm                    # of several success metrics, arms and segments: holm, bh or none
+  sequential: {n_star: 5000}          # looked at before its end: intervals that hold at every look
+  planned_effect: 0.05                # relative effect that the test was sized for
+  is_randomised: true                 # false: described, never read as an effect
+```
+
+Only the identity, the control, the shares and the metrics are required.
 """
 _KINDS = {
     schema.ID: "id", schema.TIME: "time, UTC", schema.NUMBER: "number", schema.COUNT: "whole number, not negative",
