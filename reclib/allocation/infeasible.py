@@ -157,7 +157,7 @@ def _deletion_filter(problem: Problem, lp: Programme) -> tuple[str, ...]:
     conflict = []
     for name in [*problem.row_names, *(quota.name for quota in problem.quotas), STOCK]:
         without = is_kept & (lp.block != name)
-        if _can_hold(lp, without):
+        if (without != is_kept).any() and _can_hold(lp, without):
             conflict.append("stock" if name == STOCK else name)
         else:
             is_kept = without

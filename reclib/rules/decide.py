@@ -140,7 +140,8 @@ def draft_of(columns: dict[str, np.ndarray], case: Case, policy: str, *, lifted:
     empty = np.zeros(len(first), dtype="int64")
     return Plan(**columns | {"is_ranked": is_ranked}, policy=policy, first=first, score=score, taken=taken, position=empty,
                 state=np.full(len(first), "", dtype=object), blame=empty - 1, problem=problem, found=None,
-                is_pinned=empty > 0, lifted=lifted, relaxed=_relaxed(case, policy, yielded, lifted), yielded=yielded, is_added=is_ranked & ~by_ranking, bonus=bonus)
+                is_pinned=empty > 0, lifted=lifted, relaxed=_relaxed(case, policy, yielded, lifted), yielded=yielded,
+                is_added=is_ranked & ~by_ranking, bonus=bonus)
 
 
 def allocate(problem: allocation.Problem, *, seed: int = 0, method: str = "auto",
