@@ -71,11 +71,16 @@ def default_sources(history: History, *, seed: int = 0) -> list[base.Source]:
     ]
 
 
-def generate_all(events: pd.DataFrame, items: pd.DataFrame | None, customers: pd.DataFrame | None, *,
-                 as_of: pd.Timestamp, n_candidates: int = 60, n_per_source: int | None = None,
-                 ratings: pd.DataFrame | None = None, repeats_allowed: bool | None = None, seed: int = 0,
-                 sources: list[base.Source] | None = None) -> pd.DataFrame:
-    """Write the `candidates` table as of a moment: only events with `occurred_at <= as_of` are used.
+def generate_all(events: pd.DataFrame, items: pd.DataFrame | None, customers: pd.DataFrame | None, **options: object) -> pd.DataFrame:
+    """The `candidates` of `generate` alone, with its options."""
+    return generate(events, items, customers, **options).candidates
+
+
+def generate(events: pd.DataFrame, items: pd.DataFrame | None, customers: pd.DataFrame | None, *,
+             as_of: pd.Timestamp, n_candidates: int = 60, n_per_source: int | None = None,
+             ratings: pd.DataFrame | None = None, repeats_allowed: bool | None = None, seed: int = 0,
+             sources: list[base.Source] | None = None) -> Generated:
+    """Learn as of a moment, let every source offer, and merge: only events with `occurred_at <= as_of` are used.
 
     Pure and deterministic, so the same call with an earlier `as_of` makes the pairs of a training window.
 
@@ -87,15 +92,6 @@ def generate_all(events: pd.DataFrame, items: pd.DataFrame | None, customers: pd
         repeats_allowed: whether what was had before may be offered again; found from the data where None.
         sources: other sources than the default ones.
     """
-    return generate(events, items, customers, as_of=as_of, n_candidates=n_candidates, n_per_source=n_per_source,
-                    ratings=ratings, repeats_allowed=repeats_allowed, seed=seed, sources=sources).candidates
-
-
-def generate(events: pd.DataFrame, items: pd.DataFrame | None, customers: pd.DataFrame | None, *,
-             as_of: pd.Timestamp, n_candidates: int = 60, n_per_source: int | None = None,
-             ratings: pd.DataFrame | None = None, repeats_allowed: bool | None = None, seed: int = 0,
-             sources: list[base.Source] | None = None) -> Generated:
-    """Do what `generate_all` does, and hand back what each source offered, learnt from and cost as well."""
     history = learn(events, items, customers, as_of=as_of, ratings=ratings, repeats_allowed=repeats_allowed)
     sources = default_sources(history, seed=seed) if sources is None else sources
     served = history.customers if customers is None else pd.Index(customers["customer_id"].sort_values())

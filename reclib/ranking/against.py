@@ -94,7 +94,7 @@ def parts_sentence(table: pd.DataFrame) -> str:
     """Say which learnt parts follow their true counterpart on pairs that are new, and which follow something else."""
     known = table.dropna(subset=["new"])
     if known.empty:
-        return "The parts of the priority cannot be held against the truth."
+        return "Nor can the parts of the priority."
     best = known.loc[known["new"].idxmax()]
     said = (f"On pairs that are new, the part that follows the truth best is '{best['part']}', with {best['in_truth']}: rank correlation "
             f"{best['new']:.2f}.")

@@ -82,5 +82,7 @@ def sentence(measured: pd.DataFrame, *, k: int) -> str:
 
 
 def _percent(row: pd.Series) -> str:
+    if row["high"] == 0:
+        return "none"
     interval = f" [{100 * row['low']:.1f}, {100 * row['high']:.1f}]" if pd.notna(row["low"]) else " (one customer, no interval)"
     return f"{100 * row['value']:.1f} %{interval}"

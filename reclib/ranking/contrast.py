@@ -53,8 +53,8 @@ def cold_sentence(cold: pd.DataFrame, is_fallback: pd.Series, *, k: int, seed: i
         cold: `cold_scores`.
         is_fallback: by customer, whether no source that knows them offered anything tonight.
     """
-    share = (f"Tonight {percent(float(is_fallback.mean()))} of {len(is_fallback):,} customers are served by the fallback alone, "
-             f"by sources that need not know them")
+    who = f"{percent(float(is_fallback.mean()))} of {len(is_fallback):,} customers are" if is_fallback.any() else "nobody is"
+    share = f"Tonight {who} served by the fallback alone, by sources that need not know them"
     if not (cold["stage"] == "ranked").any():
         return f"{share}; nobody without a history responded in the last window, so that nothing can be said on how well."
     means = evaluate.by_customer(cold, task=COLD).mean().round(9)

@@ -314,20 +314,3 @@ def _predict_task(fitted: Fitted, rows: pd.DataFrame, task: str) -> pd.DataFrame
     parts = {f"part_{name}": added[name] * slope for name in [*GROUPS, "model"] if name in added}
     rest = p - sum(parts.values(), np.zeros(len(rows)))
     return kept.assign(raw=np.round(raw, 6), p_response=p, part_base=rest, **parts)
-
-
-def curves(fitted: Fitted, task: str = NEW) -> pd.DataFrame:
-    """What each feature can add to the log-odds of the additive ranker, widest first.
-
-    Returns:
-        feature, part, lowest, highest, at_missing, swing; empty for the boosted ranker.
-    """
-    model = fitted.models.get(task)
-    columns = ["feature", "part", "lowest", "highest", "at_missing", "swing"]
-    if not isinstance(model, Additive):
-        return pd.DataFrame(columns=columns)
-    rows = [{"feature": name, "part": name.split("_")[0], "lowest": float(min(values, default=0)),
-             "highest": float(max(values, default=0)), "at_missing": missing,
-             "swing": float(max([*values, missing]) - min([*values, missing]))}
-            for name, (_, values, missing) in model.curves.items()]
-    return pd.DataFrame(rows, columns=columns).sort_values(["swing", "feature"], ascending=[False, True], ignore_index=True)
