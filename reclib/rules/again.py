@@ -156,7 +156,7 @@ def open_desk(customer: object, *, run: str, policy: str, items: pd.DataFrame, f
     if facts.get("buyers_share"):
         world.memory["buyers_share"] = world.items["item_id"].astype("str").map(facts["buyers_share"]), "item"
     return Desk(ranked, offered, register.from_records(facts["register"]), world, policy, facts["k"],
-                facts.get("prices", {}).get(policy, {}), _slots(world.code_items(shown["item_id"]), shown["position"].astype(int)))
+                facts.get("prices", {}).get(policy, {}), slots(world.code_items(shown["item_id"]), shown["position"].astype(int)))
 
 
 def desk_of(case: Case, plan: Plan, customer: int, ranked: pd.DataFrame, candidates: pd.DataFrame) -> Desk:
@@ -170,15 +170,11 @@ def desk_of(case: Case, plan: Plan, customer: int, ranked: pd.DataFrame, candida
     """
     own = case.pairs.customer == customer
     return Desk(ranked, candidates, case.rules, _narrowed(case.world, customer), plan.policy, case.k, prices_of(case, plan),
-                _slots(case.pairs.item[own], plan.position[own]))
+                slots(case.pairs.item[own], plan.position[own]))
 
 
-def slots_of(case: Case, plan: Plan) -> dict[int, int]:
+def slots(items: np.ndarray, positions: np.ndarray) -> dict[int, int]:
     """Slots of what one customer is shown, by item code."""
-    return _slots(case.pairs.item, plan.position)
-
-
-def _slots(items: np.ndarray, positions: np.ndarray) -> dict[int, int]:
     return {int(item): int(slot) for item, slot in zip(items, positions) if slot > 0}
 
 

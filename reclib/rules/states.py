@@ -32,7 +32,7 @@ def end_states(case: Case, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
     number, is_open, is_shown = case.number, plan.is_ranked & (plan.first < 0), plan.position > 0
     price, parts = reduced(case, plan)
     net = plan.score - price
-    cut, raw_cut = _cuts(case, plan, net), _cuts(case, plan, plan.score)
+    cut, raw_cut = cuts(case, plan, net), cuts(case, plan, plan.score)
     could = is_open & ~is_shown & (plan.score > 0) & (plan.score + plan.penalty > raw_cut)
     blame = np.full(len(net), -1)
     state = np.where(is_open, "below_cut", np.where(plan.is_ranked, "filtered", "")).astype(object)
@@ -51,7 +51,7 @@ def end_states(case: Case, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
     return state, blame
 
 
-def _cuts(case: Case, plan: Plan, score: np.ndarray) -> np.ndarray:
+def cuts(case: Case, plan: Plan, score: np.ndarray) -> np.ndarray:
     """The score of each customer's last unpinned slot, 0 where the slate has room; one entry a pair."""
     n = len(case.world.customers)
     is_shown = plan.position > 0

@@ -16,10 +16,10 @@ import pandas as pd
 from reclib import store
 from reclib.report import number
 from reclib.rules import changes, filters
-from reclib.rules.again import Desk, Pair, desk_of, look, open_desk, slots_of
+from reclib.rules.again import Desk, Pair, desk_of, look, open_desk, slots
 from reclib.rules.kinds import Rule
 from reclib.rules.plan import Case, Plan
-from reclib.rules.states import reduced
+from reclib.rules.states import cuts, reduced
 
 STATES = ("not_in_catalogue", "unknown_customer", "not_retrieved", "filtered", "capped", "below_cut", "lost_to_allocation", "shown")
 
@@ -84,10 +84,12 @@ def why(customer_id: object, item_id: object, *, run: str = store.LATEST, policy
         raise ValueError(f"policy == {policy!r}, must be one of {sorted(facts['prices'])}.")
     item = _as_id(item_id, items["item_id"])
     if item is None:
-        return _unknown(customer_id, item_id, policy, "not_in_catalogue", f"The catalogue has no item {item_id}.")
+        said = f"The catalogue has no item {item_id}."
+        return Answer(customer_id, item_id, policy, "not_in_catalogue", said, said)
     customer = _as_id(customer_id, store.read("decisions", run=run, columns=["customer_id"])["customer_id"])
     if customer is None:
-        return _unknown(customer_id, item, policy, "unknown_customer", f"Nothing was decided for customer {customer_id} in this run.")
+        said = f"Nothing was decided for customer {customer_id} in this run."
+        return Answer(customer_id, item, policy, "unknown_customer", said, said)
     return explain(open_desk(customer, run=run, policy=policy, items=items, facts=facts), item, run=run, ranks=ranks)
 
 
@@ -127,7 +129,7 @@ def told(pair: Pair, *, beyond: list[dict] | None = None) -> Answer:
         because = _ranked(pair, state, rule, layers)
     return Answer(pair.desk.customer, pair.item, pair.plan.policy, state, because, because, rule.id if rule else None,
                   rule.reason if rule else None, rank, position, layers,
-                  is_reproduced=slots_of(pair.case, pair.plan) == pair.desk.shown)
+                  is_reproduced=slots(pair.case.pairs.item, pair.plan.position) == pair.desk.shown)
 
 
 def examples(case: Case, plan: Plan, ranked: pd.DataFrame, candidates: pd.DataFrame, *, run: str = store.LATEST,
@@ -175,17 +177,9 @@ def example_sentence(table: pd.DataFrame) -> str:
 
 def _as_id(given: object, known: pd.Series) -> object | None:
     """The id as the table has it: a text such as `12` matches a whole number."""
-    value: object = str(given)
-    if pd.api.types.is_integer_dtype(known):
-        try:
-            value = int(str(given))
-        except ValueError:
-            return None
+    text = str(given)
+    value = int(text) if pd.api.types.is_integer_dtype(known) and text.removeprefix("-").isdecimal() else text
     return value if (known == value).any() else None
-
-
-def _unknown(customer: object, item: object, policy: str, state: str, sentence: str) -> Answer:
-    return Answer(customer, item, policy, state, sentence, sentence)
 
 
 def _layers(pair: Pair) -> dict:
@@ -199,7 +193,7 @@ def _layers(pair: Pair) -> dict:
     if row < 0:
         return layers
     price, parts = reduced(case, plan)
-    score = float(plan.score[row])
+    score, cut = float(plan.score[row]), float(cuts(case, plan, plan.score - price)[row])
     return layers | {
         "ranking": {"rank": int(plan.rank[row])} | {
             name: float(getattr(plan, name)[row]) for name in ("p_response", "money", "priority")},
@@ -207,13 +201,7 @@ def _layers(pair: Pair) -> dict:
                   for rule in changes.refusing(pair)],
         "allocation": {"score": score if np.isfinite(score) else None, "price": round(float(price[row]), 6),
                        "prices": {name: round(float(part[row]), 6) for name, part in parts.items() if part[row] != 0},
-                       "cut": round(_cut(case, plan, price), 6)}}
-
-
-def _cut(case: Case, plan: Plan, price: np.ndarray) -> float:
-    """What the customer's last unpinned slot is worth after prices; 0 where the slate has room."""
-    shown = (plan.position > 0) & ~plan.is_pinned
-    return float((plan.score - price)[shown].min()) if (plan.position > 0).sum() >= case.k and shown.any() else 0.0
+                       "cut": round(cut, 6) if np.isfinite(cut) else 0.0}}
 
 
 def _rule(pair: Pair) -> Rule | None:
