@@ -25,10 +25,11 @@ fails_at: str = ""  # night that fails
 refused_at: str = ""  # night that is refused"""
 NIGHT = """
 import pandas as pd
-from reclib import report, store
+from reclib import report, schema, store
+from reclib.experiments import ledger, nightly
 from reclib.sources.storefront import lived
 
-as_of = pd.Timestamp(store.read_facts("source", run=run)["as_of"], tz="UTC").as_unit("us")
+as_of = schema.end_of_day(store.read_facts("source", run=run)["as_of"])
 date = f"{as_of:%Y-%m-%d}"
 events, customers = store.read("events", run=run), store.read("customers", run=run)
 store.write_facts("night", {"as_of": date, "n_events": len(events), **lived.own_answers(events)})
@@ -43,6 +44,8 @@ status = "fail" if date == refused_at else "pass"
 checks = {"check_id": "mood", "layer": "rules", "status": status, "observed": "bad", "allowed": "good", "detail": "Bad mood."}
 store.write("checks", pd.DataFrame([checks]))
 store.write("deliveries", slots)
+before = nightly.score(store.read_if_there("forecasts", run=run), lived.own(events))
+store.write("forecasts", ledger.together(before, nightly.foretell(slots, events, as_of=as_of)))
 report.takeaway(f"{len(slots)} slots.")
 """
 
@@ -51,7 +54,7 @@ report.takeaway(f"{len(slots)} slots.")
 def notebooks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The notebooks of a loop, with a night that shows best sellers and breaks or is refused where it is told to."""
     folder = tmp_path_factory.mktemp("loop") / "notebooks"
-    write_notebook(folder / "loop" / "night.ipynb", "Reads `events`, `customers` · Writes `deliveries`, `checks`", PARAMETERS, NIGHT)
+    write_notebook(folder / "loop" / "night.ipynb", "Reads `events`, `customers`, [`forecasts`] · Writes `deliveries`, `checks`, `forecasts`", PARAMETERS, NIGHT)
     for name in ("00_data", "loop/loop"):
         shutil.copy(store.project() / "notebooks" / f"{name}.ipynb", folder / f"{name}.ipynb")
     return folder
@@ -110,6 +113,31 @@ def test_the_page_and_the_index_are_there_and_name_the_worlds(good):
     assert all(world in page for world in lived.ABOUT)
     assert "All 3 nights published" in page
     assert (good[1] / "index.html").exists() and (good[1] / "nights" / NIGHTS[0] / "night.html").exists()
+
+
+def forecasts(folder: Path) -> pd.DataFrame:
+    return pd.read_parquet(folder / "tables" / "forecasts.parquet").sort_values("made_at")
+
+
+def test_each_night_foretells_its_day_and_scores_the_one_before(good):
+    written = [pd.read_parquet(good[1] / "nights" / night / "tables" / "forecasts.parquet").sort_values("made_at") for night in NIGHTS]
+    assert [table["made_at"].dt.date.astype("str").unique().tolist() for table in written] == [NIGHTS[:n] for n in (1, 2, 3)]
+    assert [table["observed"].notna().sum() for table in written] == [0, 2, 4]
+    ahead = written[2].iloc[:4].merge(written[0], on="forecast_id", how="inner", suffixes=("", "_first"))
+    assert len(ahead) == 2 and (ahead["forecast"] == ahead["forecast_first"]).all() and ahead["observed"].notna().all()
+    assert "of 6 forecasts of the next day's answers met what came" in (good[1] / "loop.html").read_text().replace("&#x27;", "'")
+
+
+def test_what_came_is_what_the_shop_counted(good):
+    day = pd.DataFrame(told(good[1])["days"]).query("world == 'loop' and day == 1")["clicks"].iloc[0] * 300
+    row = pd.read_parquet(good[1] / "nights" / NIGHTS[2] / "tables" / "forecasts.parquet").sort_values("made_at").query("metric.str.startswith('click')").iloc[0]
+    assert row["observed"] * round(day / row["observed"]) == pytest.approx(day, abs=0.01)
+
+
+def test_forecasts_of_nights_that_did_not_publish_are_not_scored(bad):
+    table = forecasts(bad[1])
+    assert table["made_at"].dt.date.astype("str").unique().tolist() == NIGHTS[:1]
+    assert "of 2 forecasts of the next day's answers met what came" in (bad[1] / "loop.html").read_text().replace("&#x27;", "'")
 
 
 def test_a_night_that_breaks_or_is_refused_leaves_the_last_good_slates(bad):

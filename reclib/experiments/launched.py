@@ -163,7 +163,7 @@ def bend_sentence(shops: pd.DataFrame, metric: str) -> str:
     half = 1.96 * own["bend"].std() / np.sqrt(len(own))
     over = own["bend"].mean() / own["truth_after"].mean()
     return (f"The stock that launch and holdout share adds {own['bend'].mean():+.2f} ± {half:.2f} to the {metric} a customer that a holdout "
-            f"sees, {100 * abs(over):.0f} % of the true effect: a holdout is no judge of an experiment before that is taken off.")
+            f"sees, {100 * abs(over):.0f} % of the true effect.")
 
 
 def verdict_sentence(shops: pd.DataFrame, metric: str) -> str:

@@ -149,7 +149,7 @@ def foretold(table: pd.DataFrame, *, by: str, title: str, unit: str, in_percent:
         unit: of both axes.
         in_percent: the numbers are shares and are drawn in per cent.
     """
-    fig, axes = figure(title=title, x=f"foretold, {unit}", y=f"came, {unit}", width=5.6, height=4.8)
+    fig, axes = figure(title=title, x=f"foretold, {unit}", y=f"came, {unit}", width=4.2, height=4.4)
     names = ["forecast", "low", "high", "observed", "observed_low", "observed_high"]
     table = table[table["observed"].notna()]
     table = table.assign(**(table[names] * (100 if in_percent else 1)))

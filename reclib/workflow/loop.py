@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -25,7 +26,7 @@ from reclib.workflow.plan import Notebook, PlanError, folder
 NIGHT, PAGE, NIGHTS = "night", "loop", "nights"
 WORLD = ("n_customers", "n_items", "n_days", "seed")
 NOT_HERE = ("source", "as_of", "run")
-DELIVERIES = "deliveries"
+DELIVERIES, FORECASTS, EVENTS = "deliveries", "forecasts", "events"
 Say = Callable[[str], None]
 
 
@@ -188,6 +189,15 @@ def _hand_in(loop: _Loop, place: Path) -> None:
     for name, frame in shop.evening(n_days=int(loop.plan.given(NIGHT, "history_days"))).items():
         schema.require(frame, schema.TABLES[name]).to_parquet(place / "tables" / f"{name}.parquet", index=False)
     publish.write_json(place / "source.json", facts)
+    _hand_on_forecasts(loop.plan, place)
+
+
+def _hand_on_forecasts(plan: Plan, place: Path) -> None:
+    """Put the ledger of the last night that published where the next reader looks for it."""
+    last = publish.latest(plan.folder / NIGHTS)
+    path = plan.folder / NIGHTS / last / "tables" / f"{FORECASTS}.parquet"
+    if last and path.exists():
+        shutil.copy(path, place / "tables" / path.name)
 
 
 def _execute(plan: Plan, notebook: str, name: str, environment: dict[str, str]) -> dict:
@@ -244,6 +254,7 @@ def _finish(loop: _Loop) -> int:
     plan, statuses = loop.plan, [night["status"] for night in loop.nights]
     publish.write_json(plan.folder / "source.json", tables.facts(config.build(**plan.world)) | {
         "name": "storefront, closed loop", "about": "The storefront, lived night after night.", "experiment": None})
+    _hand_in_answers(loop)
     record = _execute(plan, PAGE, PAGE, {"RECLIB_REPORTS": str(plan.reports), "RECLIB_RUN": plan.run_id})
     loop.records.insert(0, record)
     loop.say(f"{PAGE}: {record['status']}. {record['takeaway'] or record['reason']}")
@@ -258,6 +269,16 @@ def _finish(loop: _Loop) -> int:
     pages.write_index(plan.folder, publish.read_json(plan.folder / "run.json"), verdict, before="")
     pages.write_overview(plan.reports)
     return code
+
+
+def _hand_in_answers(loop: _Loop) -> None:
+    """Put down what the page of the loop scores the last forecasts by: the ledger, and what came since the last night that published."""
+    place, last, shop = loop.plan.folder, publish.latest(loop.plan.folder / NIGHTS), loop.worlds.shop
+    (place / "tables").mkdir(exist_ok=True)
+    _hand_on_forecasts(loop.plan, place)
+    n_days = (shop.as_of.date() - datetime.date.fromisoformat(last)).days if last else 1
+    events = shop.evening(n_days=n_days)[EVENTS]
+    schema.require(events, schema.TABLES[EVENTS]).to_parquet(place / "tables" / f"{EVENTS}.parquet", index=False)
 
 
 def _write_record(loop: _Loop, status: str, **extra: object) -> None:
