@@ -6,9 +6,10 @@ A value from a log is that of a slate shown once, to customers as the log left t
 
 where showings are those of the item to the customer in the days before. The log draws at random, so it tells the slope: by
 chance some customers had seen an item more often than others who were as likely to see it (Poisson regression with robust
-errors, Wooldridge 2010, 18.2). How much of it customers still remember at the launch no log tells: every share from none to
-all is taken as likely, with mean 1 / 2 and variance 1 / 12. The next week is another draw of the weeks, whose spread beyond
-luck the log tells as well.
+errors, Wooldridge 2010, 18.2). Whether customers remember at the launch as they did in the log no log tells: every share from
+a half to one and a half is taken as likely, with mean 1 and variance 1 / 12. All weeks logged tell the slope and how weeks
+differ beyond luck, also those that a policy cannot be asked of. Attention, habits and prices drift, so a week is taken to
+start from the one before: the week to come is farther from the mean of those asked than one of them drawn again.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ class Memory:
             policy began then) and n_earlier (visits of the customer since).
         shown: these slots and those of the days before.
         slope, slope_error: change of log reward by log(1 + showings), and its standard error.
-        between: variance of the log level from week to week, of all items together; by_item: of each item by itself.
-        n_weeks: weeks asked.
+        between: variance of the log level of the week to come about that of the weeks asked, of all items together; by_item:
+            of each item by itself.
         known: showings that one slot in a hundred exceeds.
     """
 
@@ -46,7 +47,6 @@ class Memory:
     slope_error: float
     between: float
     by_item: float
-    n_weeks: int
     known: float
 
 
@@ -65,7 +65,7 @@ def remember(log: pd.DataFrame, shown: pd.DataFrame, *, days: int = 7) -> Memory
 
     Args:
         log: the slots that a policy is asked of, with `reward` and `p_in_slate`.
-        shown: all slots logged; earlier ones count as showings.
+        shown: all slots logged, these among them; earlier ones count as showings, and tell of repetition and weeks.
         days: days that a policy is lived.
 
     Returns:
@@ -73,19 +73,22 @@ def remember(log: pd.DataFrame, shown: pd.DataFrame, *, days: int = 7) -> Memory
     """
     if not set(log) >= NEEDED or log["customer_id"].isna().any() or log["reward"].sum() < _ENOUGH:
         return None
-    since = log[DAY].min() - WINDOW - pd.Timedelta(days=days)
-    shown = shown.loc[(shown[DAY] >= since) & (shown[DAY] <= log[DAY].max()), ["customer_id", "item_id", DAY]]
-    log = log.assign(looked=log["position"].map(estimators.examination(log))).merge(
-        _visits(shown, days), on=["customer_id", DAY], how="left", validate="many_to_one")
-    n_before = showings(shown, log, since=log[DAY] - WINDOW, until=log[DAY])
-    reward, repeated = log["reward"].to_numpy("float64"), np.log1p(n_before)
-    expected = _expected(log)
-    slope, error = _slope(reward, expected, repeated, clusters_of(log)) if repeated.any() else (0.0, 0.0)
-    mean = expected * np.exp(slope * repeated)
-    week = (log[DAY].max() - log[DAY]).dt.days.to_numpy() // 7
-    return Memory(log, shown, slope, error, between=_excess(reward, mean, np.zeros(len(log)), week),
-                  by_item=_excess(reward, mean, log["item_id"].to_numpy(), week), n_weeks=len(np.unique(week)),
-                  known=float(np.quantile(n_before, _KNOWN)))
+    first, end = log[DAY].min(), log[DAY].max()
+    past = shown[shown[DAY] <= end]
+    looked = estimators.examination(past)
+    n_before = showings(past, past, since=past[DAY] - WINDOW, until=past[DAY])
+    reward, repeated = past["reward"].to_numpy("float64"), np.log1p(n_before)
+    expected = _expected(past.assign(looked=past["position"].map(looked)))
+    slope, error = _slope(reward, expected, repeated, clusters_of(past)) if repeated.any() else (0.0, 0.0)
+    mean, week = expected * np.exp(slope * repeated), ((end - past[DAY]).dt.days // 7).to_numpy()
+    is_asked = (past[DAY] >= first).to_numpy()
+    reach = _reach(len(np.unique(week[is_asked])), len(np.unique(week)))
+    places = log.assign(looked=log["position"].map(looked)).merge(
+        _visits(past, days), on=["customer_id", DAY], how="left", validate="many_to_one")
+    recent = past.loc[past[DAY] >= first - WINDOW - pd.Timedelta(days=days), ["customer_id", "item_id", DAY]]
+    return Memory(places, recent, slope, error, between=reach * _excess(reward, mean, np.zeros(len(past)), week),
+                  by_item=reach * _excess(reward, mean, past["item_id"].to_numpy(), week),
+                  known=float(np.quantile(n_before[is_asked], _KNOWN)))
 
 
 def carry_over(memory: Memory, target: pd.DataFrame, is_away: np.ndarray) -> CarryOver | None:
@@ -114,10 +117,10 @@ def carry_over(memory: Memory, target: pd.DataFrame, is_away: np.ndarray) -> Car
     lived = lived + places["n_earlier"].to_numpy() * (1 - is_away.mean())
     more = float(np.log1p(lived).mean() - np.log1p(in_log).mean())
     shares = places.groupby("item_id")["looked"].sum() / places["looked"].sum()
-    weeks = (1 + 1 / memory.n_weeks) * (memory.between + memory.by_item * float((shares**2).sum()))
+    weeks = memory.between + memory.by_item * float((shares**2).sum())
     whole = memory.slope * more
     error = np.sqrt((memory.slope_error * more) ** 2 + whole**2 / 12 + weeks)
-    return CarryOver(float(np.exp(whole / 2)), float(error), float((lived > memory.known).mean()))
+    return CarryOver(float(np.exp(whole)), float(error), float((lived > memory.known).mean()))
 
 
 def showings(shown: pd.DataFrame, asked: pd.DataFrame, *, since: pd.Series, until: pd.Series) -> np.ndarray:
@@ -159,6 +162,15 @@ def _slope(reward: np.ndarray, expected: np.ndarray, x: np.ndarray, clusters: np
     sums = np.column_stack([np.bincount(clusters, column * (reward - mean)) for column in columns.T])
     bread = np.linalg.inv(information)
     return float(found[1]), float(np.sqrt((bread @ (sums.T @ sums) @ bread)[1, 1]))
+
+
+def _reach(n_asked: int, n_weeks: int) -> float:
+    """Variance of the next week about the mean of the last `n_asked`, over that of `n_weeks` about their mean.
+
+    Each week starts from the one before: with variance q a step, weeks have the sample variance q (n_weeks + 1) / 6, and the
+    next differs from the mean of the last n by q (n + 1) (2 n + 1) / (6 n). Both are 2 weeks: (3 x 5 / 12) / (3 / 6) = 2.5.
+    """
+    return (n_asked + 1) * (2 * n_asked + 1) / (n_asked * (n_weeks + 1))
 
 
 def _excess(reward: np.ndarray, expected: np.ndarray, group: np.ndarray, week: np.ndarray) -> float:
