@@ -343,6 +343,14 @@ def test_segments_find_whom_it_helped(units):
     assert table["shrunk"].between(table["effect"].min(), table["effect"].max()).all()
 
 
+def test_segments_of_a_test_that_is_looked_at_hold_at_every_look(units):
+    once, looked = (segments.by_segment(units, parse(PLAN | {"segments": ["region"], "correction": "none", "sequential": said}),
+                                        metrics=["revenue"]) for said in (False, {"n_star": 2000}))
+    assert (looked["effect_high"] - looked["effect_low"] > 1.2 * (once["effect_high"] - once["effect_low"])).all()
+    assert (looked[["p_value", "p_interaction"]] > once[["p_value", "p_interaction"]]).all(axis=None)
+    assert ((looked["effect_low"] > 0) == ((looked["p_value"] < 0.05) & (looked["effect"] > 0))).all()
+
+
 def test_an_effect_that_fades_is_seen(units):
     rng = np.random.default_rng(5)
     rows = []

@@ -122,12 +122,16 @@ def trust_sentence(reading: Reading) -> str:
 
 def scorecard(reading: Reading) -> pd.DataFrame:
     """The primary rows, success metrics first."""
-    order = {name: at for at, name in enumerate(schema.METRIC_ROLES)}
-    own = reading.readout[reading.readout["is_primary"]]
+    own = _primary(reading)
     if own.empty:
         return pd.DataFrame(columns=SCORE)
-    wanted = [name for name in SCORE if name != "arm" or own["arm"].nunique() > 1]
-    return own.assign(place=own["role"].map(order)).sort_values("place", kind="stable")[wanted].reset_index(drop=True)
+    return own[[name for name in SCORE if name != "arm" or own["arm"].nunique() > 1]]
+
+
+def _primary(reading: Reading) -> pd.DataFrame:
+    """The rows that decide, in the order of their roles."""
+    own = reading.readout[reading.readout["is_primary"].astype("bool")]
+    return own.sort_values("role", key=lambda roles: roles.map(schema.METRIC_ROLES.index), kind="stable", ignore_index=True)
 
 
 def score_sentence(reading: Reading) -> str:
@@ -147,19 +151,17 @@ def forest(reading: Reading) -> pd.DataFrame:
     Returns:
         label, role, finding, lift, lift_low, lift_high, margin; nothing where the experiment must not be read.
     """
-    own = reading.readout[reading.readout["is_primary"] & (not reading.refusal)]
+    own = _primary(reading)
     base = own["mean_control"].abs().where(own["mean_control"] != 0)
     held = {lift: own[lift].where(~own["is_margin_absolute"].astype(bool), own[effect] / base)
             for lift, effect in (("lift_low", "effect_low"), ("lift_high", "effect_high"))} if len(own) else {}
     own = own.assign(**held)
     own = own[own["lift_high"] - own["lift_low"] < WIDEST]
     words, numbers = ["label", "role", "finding"], ["lift", "lift_low", "lift_high", "margin"]
-    if own.empty:
+    if own.empty or reading.refusal:
         return pd.DataFrame(columns=words + numbers)
-    order = {name: at for at, name in enumerate(schema.METRIC_ROLES)}
     label = own["metric"] + (", " + own["arm"] if own["arm"].nunique() > 1 else "")
-    shown = own.assign(label=label, place=own["role"].map(order), **{name: 100 * own[name] for name in numbers})
-    return shown.sort_values("place", kind="stable")[words + numbers].reset_index(drop=True)
+    return own.assign(label=label, **{name: 100 * own[name] for name in numbers})[words + numbers].reset_index(drop=True)
 
 
 def forest_sentence(reading: Reading) -> str:
@@ -204,7 +206,7 @@ def power_table(reading: Reading) -> pd.DataFrame:
         where the plan states the effect it was sized for, planned and power_at_planned.
     """
     columns = ["metric", "arm", "detectable", "seen", "planned", "power_at_planned"]
-    own = reading.readout[reading.readout["is_primary"]]
+    own = _primary(reading)
     if own.empty:
         return pd.DataFrame(columns=columns[:4])
     own = own[own["effect"].notna() & own["role"].isin(["success", "guardrail"])]

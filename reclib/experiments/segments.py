@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import chdtrc
 
-from reclib.experiments import effects
+from reclib.experiments import effects, sequential
 from reclib.experiments.plan import Metric, Plan
 from reclib.experiments.readout import adjusted, of_experiment
 from reclib.experiments.stats import grouped_moments, segment_statistics
@@ -27,7 +27,7 @@ def by_segment(units: pd.DataFrame, plan: Plan, *, metrics: list[str]) -> pd.Dat
         One row a (segment, value, metric, arm): the effect with its interval, `shrunk` towards the common effect by
         how much the segments truly differ, p-values corrected over all rows, and `p_interaction` of "the effect is
         the same in every value", corrected over (segment, metric, arm). Values with fewer than two customers in an
-        arm are left out.
+        arm are left out. Where the plan is looked at before its end, intervals and p-values hold at every look.
     """
     own = of_experiment(units, plan)
     wanted = [metric for metric in plan.metrics if metric.kind != "quantile" and metric.name in metrics]
@@ -51,8 +51,13 @@ def _one(units: pd.DataFrame, plan: Plan, metric: Metric, segment: str) -> pd.Da
     parts = []
     for index, arm in enumerate(plan.arms, start=1):
         is_enough = (moments.n[:, index] >= 2) & (moments.n[:, 0] >= 2)
-        found = effects.compare(estimate(moments[is_enough, index]), estimate(moments[is_enough, 0]), alpha=plan.alpha)
+        arm_of, control_of = estimate(moments[is_enough, index]), estimate(moments[is_enough, 0])
+        n, looks = arm_of.n + control_of.n, {"alpha": plan.alpha, "n_star": plan.n_star}
+        found = effects.compare(arm_of, control_of, alpha=plan.alpha, critical=sequential.critical(n, **looks) if plan.is_sequential else None)
         shrunk, p_interaction = _shrink(found["effect"], found["se"])
+        if plan.is_sequential:
+            found["p_value"] = sequential.at_every_look(found["p_value"], n, **looks)
+            p_interaction = float(sequential.at_every_look(p_interaction, n.sum(), **looks))
         parts.append(pd.DataFrame({
             "segment": segment, "value": [str(name) for name, kept in zip(names, is_enough) if kept],
             "metric": metric.name, "arm": arm, "n_arm": moments.n[is_enough, index].astype("int64"),

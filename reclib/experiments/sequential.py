@@ -7,6 +7,7 @@ been seen. The price is a wider interval at any one look.
 from __future__ import annotations
 
 import numpy as np
+from scipy.special import ndtri
 
 
 def critical(n: np.ndarray, *, alpha: float, n_star: float) -> np.ndarray:
@@ -14,6 +15,11 @@ def critical(n: np.ndarray, *, alpha: float, n_star: float) -> np.ndarray:
     spread = np.asarray(n, dtype=float) * _mixture(alpha, n_star)
     with np.errstate(divide="ignore"):
         return np.sqrt(2 * (spread + 1) / spread * np.log(np.sqrt(spread + 1) / alpha))
+
+
+def at_every_look(p: np.ndarray, n: np.ndarray, *, alpha: float, n_star: float) -> np.ndarray:
+    """What a two-sided p-value of one look is worth where one looks at every customer."""
+    return p_value(ndtri(np.clip(p, 1e-300, 1.0) / 2), n, alpha=alpha, n_star=n_star)
 
 
 def p_value(z: np.ndarray, n: np.ndarray, *, alpha: float, n_star: float) -> np.ndarray:
