@@ -413,7 +413,7 @@ def test_the_linter_names_floors_above_one_idle_pins_and_redundant_rules():
     case = _case(ranked_of({1: [3, 2, 1]}), items, text)
     faults = lint.contradictions(register.parse(text), case).set_index("rule_id")["fault"]
     assert "add up to 1.20" in faults["F"] and "no customer may see" in faults["P"]
-    assert "not in the catalogue" in faults["GONE"] and "refuses only what AGAIN" in faults["STOCK"]
+    assert "not in the catalogue" in faults["GONE"] and "refuses tonight only what AGAIN" in faults["STOCK"]
 
 
 ITEMS = {"own": [True, False, False], "new": [False, True, False], "stock_on_hand": [5.0, 5.0, 0.0], "category": "a"}

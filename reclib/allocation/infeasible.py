@@ -80,7 +80,7 @@ def yield_soft(problem: Problem, *, seed: int = 0) -> tuple[Problem, tuple[str, 
     if can_hold(problem, seed=seed):
         return problem, ()
     eased, lifted = problem, []
-    for row in sorted((row for row in problem.rows if not row.is_hard), key=lambda row: (row.yields, row.name)):
+    for row in sorted((row for row in problem.rows if not row.is_hard), key=lambda row: row.yields):
         eased, lifted = _with_limit(eased, row.name, np.inf), [*lifted, row]
         if can_hold(eased, seed=seed):
             break

@@ -54,7 +54,7 @@ class Row:
         per_response: coefficient of each item, multiplied by the pair's response; None means 0.
         per_placement: coefficient of each item, counted once a placement; None means 0.
         is_hard: a hard row holds or the problem is infeasible; a soft one yields first.
-        yields: soft rows yield in ascending order of this number.
+        yields: soft rows yield in ascending order of this number, of equal ones the first row first.
         unit: what the sum is counted in.
         basis: for shares, whether they are shares of what is `shown` or of all `slots`; else empty.
     """

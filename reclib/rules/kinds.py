@@ -160,7 +160,7 @@ class Budget(_Rule):
     scope, bound, named = "all", "max", ("cost",)
     kind: Literal["budget"]
     cost: str | None = None
-    times: float = 1.0
+    times: Annotated[float, Field(gt=0)] = 1.0
     max: Annotated[float, Field(ge=0)]
     per: Literal["response", "placement"] = "response"
     when: Condition | None = None

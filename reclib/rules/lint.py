@@ -189,7 +189,7 @@ def _redundant(case: Case, live: list[Rule]) -> Iterator[Finding]:
             theirs = case.refused[other.id]
             if number != place and _outlasts(other, rule) and not (mine & ~theirs).any() and (
                     number < place or (theirs & ~mine).any() or not _outlasts(rule, other)):
-                yield rule.id, f"refuses only what {other.id} refuses anyway", "redundant"
+                yield rule.id, f"refuses tonight only what {other.id} refuses too", "redundant"
                 break
 
 
