@@ -8,7 +8,7 @@ import pytest
 
 from reclib import schema
 from reclib.experiments import ledger, logged
-from reclib.offpolicy import carryover, estimators, logs, support
+from reclib.offpolicy import carryover, estimators, logs, mixture, support
 from reclib.offpolicy import values as valuing
 
 DATA = Path(os.environ.get("RECLIB_SHARED_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
@@ -385,6 +385,22 @@ def test_a_policy_that_repeats_beyond_the_log_is_weak():
     table = valuing.value_policy(log, target, policy="value", memory=memory).set_index("estimator")
     assert table.loc["examined", "gate"] == "weak" and "repeated more often than the log knows" in table.loc["examined", "reason"]
     assert table.loc["examined", "low"] * table.loc["examined", "high"] == pytest.approx(table.loc["examined", "value"] ** 2)
+
+
+@pytest.mark.parametrize("estimator", valuing.PREFERENCE)
+def test_a_policy_alone_is_valued_in_a_mixture_as_it_is_in_the_table(estimator, monkeypatch):
+    monkeypatch.setattr(valuing, "PREFERENCE", (estimator,))
+    log = tired_log(tires=0.5)
+    asked = log[log["delivered_at"].dt.day >= 12].reset_index(drop=True)
+    target = pd.DataFrame({"customer_id": np.arange(300), "position": 1, "item_id": "a", "p_target": 1.0})
+    memory = carryover.remember(asked, log)
+    row, = valuing.best(valuing.value_policy(asked, target, policy="a", memory=memory)).to_dict("records")
+    held = mixture.mix(asked, target, memory=memory)
+    found, logged_only = held.value(1.0, np.inf), held.value(0.0, np.inf)
+    names = ["value", "low", "high", "n_positives", "ess", "mean_weight", "max_weight", "largest_share"]
+    assert [found[name] for name in names] == pytest.approx([row[name] for name in names])
+    assert (held.estimator, found["gate"], found["reason"]) == (estimator, row["gate"], row["reason"])
+    assert logged_only["value"] == pytest.approx(asked["reward"].mean())
 
 
 def test_weeks_that_differ_beyond_luck_widen_what_is_foretold():

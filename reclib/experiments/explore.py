@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from scipy.special import ndtri
 
 from reclib import plots
 from reclib.experiments import power
 from reclib.experiments.page import Reading
-from reclib.offpolicy import estimators, support
-from reclib.offpolicy.logs import clusters_of, is_withdrawn, slates_of, with_rewards
-from reclib.offpolicy.values import questions
+from reclib.offpolicy import support
+from reclib.offpolicy.logs import slates_of, with_rewards
+from reclib.offpolicy.mixture import mix
+from reclib.offpolicy.values import memory_of, questions
 from reclib.report import number, percent
 
 WEEKS = 12
@@ -74,22 +72,11 @@ class Planner:
         return self._spread[metric] * np.sqrt(1 / (np.asarray(n) * share) + 1 / (np.asarray(n) * (1 - share)))
 
 
-@dataclass(frozen=True)
-class _Weighed:
-    """A log as one policy weighs it: how many slots of a cluster have this weight and this reward."""
-
-    weight: np.ndarray
-    reward: np.ndarray
-    cluster: np.ndarray
-    count: np.ndarray
-    unsupported: float
-
-
 class WhatIf:
     """The value of a policy mixed with the one that logged, with its weights cut or whole.
 
-    A mixture shows the policy's choice in a share of the slots and the log's own in the others; its weights are
-    share x weight + 1 - share, so that everything follows from sums that are taken once for each largest weight.
+    A mixture shows the policy's choice in a share of the slots and the log's own in the others. With all slots and whole
+    weights it is valued as `offpolicy.values` does it: by the estimator to read of the policy, moved by its being lived.
 
     Attributes:
         controls: policy, share in percent, largest weight; none where there is no log that knows its probabilities.
@@ -98,20 +85,21 @@ class WhatIf:
     def __init__(self, deliveries: pd.DataFrame | None, outcomes: pd.DataFrame | None, *, decisions: pd.DataFrame | None = None,
                  rehearsed: pd.DataFrame | None = None, stated: pd.DataFrame | None = None, served: pd.DataFrame | None = None,
                  answers: pd.DataFrame | None = None, outcome_type: str = "click", as_of: pd.Timestamp | None = None,
-                 alpha: float = 0.05) -> None:
+                 alpha: float = 0.05, days: int = 7) -> None:
         """Weigh each policy's log once.
 
         Args:
             deliveries, outcomes, decisions, rehearsed, stated, outcome_type, as_of: as in `offpolicy.values.questions`.
             served, answers: `deliveries` and their `outcomes`, in which each policy is held without its exploration.
             alpha: error rate of the intervals.
+            days: days for which policies of customers are lived.
         """
-        self._edge, self._held = float(ndtri(1 - alpha / 2)), {}
-        asked = _without_exploration(served, answers, decisions, outcome_type)
-        asked += questions(deliveries, outcomes, decisions=decisions, rehearsed=rehearsed, stated=stated,
-                           outcome_type=outcome_type, as_of=as_of)
-        for policy, log, target in asked:
-            held = _weighed(log[~is_withdrawn(log, target)], target)
+        self._alpha, self._held = alpha, {}
+        asked = questions(deliveries, outcomes, decisions=decisions, rehearsed=rehearsed, stated=stated,
+                          outcome_type=outcome_type, as_of=as_of)
+        of_customers, memory = memory_of(asked, deliveries, outcomes, outcome_type=outcome_type, days=days)
+        for policy, log, target in _without_exploration(served, answers, decisions, outcome_type) + asked:
+            held = mix(log, target, alpha=alpha, memory=memory if log is of_customers else None)
             if held is not None:
                 self._held.setdefault(policy, held)
         self.controls = {}
@@ -119,7 +107,7 @@ class WhatIf:
             # A mixture that the gate lets through says more at first sight than a refusal.
             first = next(iter(self._held))
             whole = [share for share in range(5, 101, 5) if self._value(first, share / 100, np.inf)["gate"] != support.REFUSE]
-            top = int(np.ceil(max(held.weight.max() for held in self._held.values())))
+            top = int(np.ceil(max(held.weight.max(initial=1.0) for held in self._held.values())))
             self.controls = {"policy": list(self._held), "share_percent": (0, 100, 5, max(whole, default=5)),
                              "largest_weight": (1, max(top, 2), 1, max(top, 2))}
 
@@ -134,24 +122,15 @@ class WhatIf:
         clips = np.unique(np.geomspace(1, top, N_CLIPS).round())
         cut = [self._value(policy, share, clip) | {"at": clip} for clip in clips]
         fig = plots.what_if(pd.DataFrame(shares), pd.DataFrame(cut), share=share, clip=largest_weight, own=own["value"])
-        start = f"{policy} in {share_percent:g} % of the slots, weights up to {largest_weight:g}: "
+        start = f"{policy} in {share_percent:g} % of the slots by {self._held[policy].estimator}, weights up to {largest_weight:g}: "
         if now["gate"] == support.REFUSE:
             return fig, f"{start}not valued, since {now['reason']}. The log itself earned {_percent_of(own)} a slot."
         return fig, (f"{start}{_percent_of(now)} a slot would answer, against {_percent_of(own)} of the log's own ({now['gate']}: "
                      f"{now['reason']}). Mean weight {now['mean_weight']:.3f}, effective slots {number(now['ess'])}.")
 
     def _value(self, policy: str, share: float, largest: float) -> dict:
-        """Self-normalised value of the mixture with its interval, its diagnostics and its gate."""
-        held = self._held[policy]
-        weight = share * np.minimum(held.weight, largest) + 1 - share
-        found = {name: float(value) for name, value in
-                 support.diagnose(weight, held.reward, unsupported=share * held.unsupported, count=held.count).items()}
-        gate, reason = support.gate(found)
-        total = (held.count * weight).sum()
-        value = float((held.count * weight * held.reward).sum() / total) if total > 0 else np.nan
-        sums = np.bincount(held.cluster, held.count * weight * (held.reward - value))
-        half = self._edge * np.sqrt((sums**2).sum() * len(sums) / max(len(sums) - 1, 1)) / max(total, 1e-12)
-        return found | {"gate": gate, "reason": reason, "value": value, "low": value - half, "high": value + half}
+        """Value of the mixture with its interval, its diagnostics and its gate."""
+        return self._held[policy].value(share, largest, alpha=self._alpha)
 
 
 def _without_exploration(served: pd.DataFrame | None, answers: pd.DataFrame | None, decisions: pd.DataFrame | None,
@@ -166,17 +145,3 @@ def _without_exploration(served: pd.DataFrame | None, answers: pd.DataFrame | No
 
 def _percent_of(found: dict) -> str:
     return f"{100 * found['value']:.3f} % [{100 * found['low']:.3f}, {100 * found['high']:.3f}]"
-
-
-def _weighed(log: pd.DataFrame, target: pd.DataFrame) -> _Weighed | None:
-    """Weigh a log, or None where the two have nothing in common."""
-    try:
-        rows = estimators.weigh(log, target)
-    except ValueError:
-        return None
-    clusters = clusters_of(rows)
-    slots = pd.DataFrame({"weight": rows["weight"].to_numpy("float64"), "reward": rows["reward"].to_numpy("float64"),
-                          "cluster": np.arange(len(rows)) if clusters is None else clusters})
-    alike = slots.groupby(["cluster", "weight", "reward"], as_index=False).size()
-    return _Weighed(*(alike[name].to_numpy() for name in ("weight", "reward", "cluster", "size")),
-                    float(support.unsupported_mass(log, target)["share"].sum()))

@@ -93,9 +93,14 @@ def estimate(weight: np.ndarray, reward: np.ndarray, q: np.ndarray, q_target: np
     found = {}
     for name, piece in pieces.items():
         value = piece.mean(axis=-1)
-        half = np.full(np.shape(value), np.nan) if name == "dm" else ndtri(1 - alpha / 2) * error(piece, clusters)
+        half = np.full(np.shape(value), np.nan) if name == "dm" else edge(alpha) * error(piece, clusters)
         found[name] = (value, value - half, value + half)
     return found
+
+
+def edge(alpha: float) -> float:
+    """Standard errors that an interval reaches to each side."""
+    return float(ndtri(1 - alpha / 2))
 
 
 def error(piece: np.ndarray, clusters: np.ndarray | None) -> np.ndarray:
@@ -185,10 +190,10 @@ def ratio(weight: np.ndarray, reward: np.ndarray, *, alpha: float = 0.05, cluste
         return np.nan, np.nan, np.nan
     value = float((weight * reward).sum() / total)
     piece = value + weight * (reward - value) * len(weight) / total
-    half = float(ndtri(1 - alpha / 2) * error(piece, clusters))
+    half = float(edge(alpha) * error(piece, clusters))
     return value, value - half, value + half
 
 
 def _interval(piece: np.ndarray, clusters: np.ndarray | None, alpha: float) -> Found:
-    value, half = float(piece.mean()), float(ndtri(1 - alpha / 2) * error(piece, clusters))
+    value, half = float(piece.mean()), float(edge(alpha) * error(piece, clusters))
     return value, value - half, value + half

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtri, stdtrit
+from scipy.special import stdtrit
 
 from reclib.offpolicy import carryover, estimators, logs, support
 from reclib.offpolicy.carryover import CarryOver, Memory
@@ -81,17 +81,24 @@ def _lived(table: pd.DataFrame, change: CarryOver, alpha: float) -> pd.DataFrame
     are skewed, and where they fall short by chance their error does too. Repetition beyond what the log knows is weak.
     """
     value = table["value"].where(table["value"] > 0)
-    relative = (table["high"] - table["low"]) / (2 * ndtri(1 - alpha / 2) * value)
-    edge = stdtrit(np.maximum(table["n_positives"] - 1, 1.0), 1 - alpha / 2)
-    spread = np.exp(edge * np.hypot(relative, change.error))
+    wide = spread((table["high"] - table["low"]) / (2 * estimators.edge(alpha) * value), table["n_positives"], change, alpha)
     plain = {name: change.factor * table[name] for name in ("value", "low", "high")}
-    found = table.assign(value=plain["value"], low=(plain["value"] / spread).where(value.notna(), plain["low"]),
-                         high=(plain["value"] * spread).where(value.notna(), plain["high"]), carry_over=change.factor - 1)
+    found = table.assign(value=plain["value"], low=(plain["value"] / wide).where(value.notna(), plain["low"]),
+                         high=(plain["value"] * wide).where(value.notna(), plain["high"]), carry_over=change.factor - 1)
     if change.beyond <= BEYOND:
         return found
-    why = f"{100 * change.beyond:.0f} % of its slots would be repeated more often than the log knows"
     is_weaker = found["gate"] == USABLE
-    return found.assign(gate=found["gate"].mask(is_weaker, WEAK), reason=found["reason"].mask(is_weaker, why))
+    return found.assign(gate=found["gate"].mask(is_weaker, WEAK), reason=found["reason"].mask(is_weaker, beyond_reason(change)))
+
+
+def spread(relative: pd.Series | float, n_positives: pd.Series | float, change: CarryOver, alpha: float) -> pd.Series | float:
+    """By which factor an interval reaches up and down from the value: t quantile of the relative errors added as squares."""
+    return np.exp(stdtrit(np.maximum(n_positives - 1, 1.0), 1 - alpha / 2) * np.hypot(relative, change.error))
+
+
+def beyond_reason(change: CarryOver) -> str:
+    """Say why a policy that repeats itself more than the log did is weak."""
+    return f"{100 * change.beyond:.0f} % of its slots would be repeated more often than the log knows"
 
 
 def refused(policy: str, reason: str) -> pd.DataFrame:
@@ -115,13 +122,20 @@ def value_all(deliveries: pd.DataFrame | None, outcomes: pd.DataFrame | None, *,
     """
     asked = questions(deliveries, outcomes, decisions=decisions, rehearsed=rehearsed, stated=stated,
                       outcome_type=outcome_type, as_of=as_of)
-    of_customers = next((log for _, log, target in asked if "customer_id" in target and len(log)), None)
-    memory = None if of_customers is None else carryover.remember(
-        of_customers, logs.with_rewards(deliveries, outcomes, outcome_type=outcome_type), days=days)
+    of_customers, memory = memory_of(asked, deliveries, outcomes, outcome_type=outcome_type, days=days)
     found = [value_policy(log, target, policy=policy, tau=tau, alpha=alpha, memory=memory if log is of_customers else None)
              if len(log) else refused(policy, _too_late(policy)) for policy, log, target in asked]
     table = pd.concat(found, ignore_index=True) if found else refused("none", "").iloc[:0]
     return table.drop_duplicates(["policy", "estimator"], ignore_index=True)
+
+
+def memory_of(asked: list[Question], deliveries: pd.DataFrame | None, outcomes: pd.DataFrame | None, *, outcome_type: str,
+              days: int) -> tuple[pd.DataFrame | None, Memory | None]:
+    """The log that policies of customers are asked of, and what all that was logged tells of repetition and weeks."""
+    log = next((log for _, log, target in asked if "customer_id" in target and len(log)), None)
+    if log is None:
+        return None, None
+    return log, carryover.remember(log, logs.with_rewards(deliveries, outcomes, outcome_type=outcome_type), days=days)
 
 
 def questions(deliveries: pd.DataFrame | None, outcomes: pd.DataFrame | None, *, decisions: pd.DataFrame | None = None,
