@@ -14,10 +14,11 @@ def register(rules: pd.DataFrame) -> str:
     """Say how many rules there are, how many are in force, and which source columns are lacking."""
     live, shadow = (rules["status"] == "live").sum(), (rules["status"] == "shadow").sum()
     out = rules[rules["status"] == "not applicable"]
-    said = f"{live} of {len(rules)} rules are in force and {shadow} run in shadow"
+    said = f"{live} of {len(rules)} rules are in force and {shadow or 'none'} {'run' if shadow > 1 else 'runs'} in shadow"
     if not len(out):
         return said + "; none is left out."
-    why = "; ".join(f"{row.rule_id} ({row.detail.removeprefix('not applicable: ')})" for row in out.itertuples())
+    reasons = out["detail"].str.removeprefix("not applicable: ")
+    why = "; ".join(f"{', '.join(ids)} ({reason})" for reason, ids in out["rule_id"].groupby(reasons, sort=False))
     return f"{said}; {len(out)} left out: {why}."
 
 
@@ -66,7 +67,8 @@ def prices(table: pd.DataFrame, priced: Priced, unit: str) -> str:
     dearest = (f"the dearest that is for sale is {sold['rule_id'].iloc[0]} ({money(sold['drop_one_value'].iloc[0], unit)})"
                if len(sold) else "none that is for sale has a price above the resolution")
     return (f"All rules together cost {money(priced.total, unit)} of predicted value; {dearest}; {money(priced.interaction, unit)} "
-            f"belong to no single rule, and {below} rules cost less than can be told apart from nothing.")
+            f"belong to no single rule, and {below or 'no'} rule{'' if below == 1 else 's'} cost{'s' * (below == 1)} less than can be told apart "
+            f"from nothing.")
 
 
 def true_prices(table: pd.DataFrame, lived: pd.DataFrame, currency: str, *, n_customers: int, n_days: int, n_lucks: int) -> str:
