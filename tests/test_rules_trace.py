@@ -201,6 +201,7 @@ def test_a_pair_that_no_source_offered_names_the_source_that_ranks_it_best(run, 
     ranks = lambda *pair: asked.append(pair) or [{"source": "near", "source_rank": rank, "source_score": 0.5}]
     told = trace.why(0, "i11", ranks=ranks)
     assert told.sentence.startswith(f"No source offered item i11 to customer 0; it ranks best, {rank}, at near, {said}.")
+    assert trace.why(0, "i11", ranks=lambda *_: []).because.startswith("No source offered item i11 to customer 0, and none ranks it: ")
     assert trace.why(0, "i05", ranks=ranks).state != "not_retrieved" and asked == [(0, "i11", "latest")]
 
 

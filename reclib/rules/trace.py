@@ -238,7 +238,7 @@ def _not_retrieved(pair: Pair, layers: dict) -> str:
     if "beyond the lists" not in layers:
         return f"{start}; the longest list, of {ends.idxmax()}, ends at rank {int(ends.max())}." if len(ends) else f"{start}."
     if not layers["beyond the lists"]:
-        return f"{start}, and none ranks it at all."
+        return f"{start}, and none ranks it: it is not on sale lately, was had before, or nothing is known to rank it by."
     best = layers["beyond the lists"][0]
     end = int(ends.get(best["source"], 0))
     why = ("none of whose offers was kept" if not end else f"whose offers end at rank {end}" if best["source_rank"] > end
