@@ -129,3 +129,13 @@ def test_forecasts_are_drawn_against_what_came():
     equal, inside, outside = (line.get_xydata().tolist() for line in axes.lines)
     assert (equal, inside, outside) == ([[0.5, 0.5], [9.5, 9.5]], [[1.0, 1.5]], [[2.0, 9.0]])
     plots.plt.close("all")
+
+
+def test_recorded_shops_are_whole_and_scored_as_they_read():
+    shops = launched.verdicts()
+    assert shops.groupby("seed")["metric"].nunique().nunique() == 1 and not shops.duplicated(["seed", "metric"]).any()
+    assert set(shops["verdict"]) <= {"SHIP", "HOLD", "ROLLBACK", "INVALID"}
+    own = shops[shops["metric"] == "contribution"]
+    inside = own["truth"].between(own["effect_low"], own["effect_high"])
+    row = launched.honesty(shops).query("metric == 'contribution'").iloc[0]
+    assert (row["n_shops"], row["n_inside"]) == (shops["seed"].nunique(), inside.sum())

@@ -121,7 +121,12 @@ def sentence(table: pd.DataFrame | None) -> str:
     rest = f"; {waits} wait{'s' if waits == 1 else ''} for what comes" if waits else ""
     if not n:
         return f"Of {len(table)} forecasts none has met its day yet{rest}."
-    leaned = ", ".join(f"{row.metric.removesuffix(NEXT_DAY)} {100 * abs(row.bias):.1f} % too {'high' if row.bias > 0 else 'low'}"
+    leaned = ", ".join(f"{row.metric.removesuffix(NEXT_DAY)} {_leaned(row.bias)}"
                        for row in found.dropna(subset="bias").itertuples())
     return (f"{hits} of {n} forecasts of the next day's answers met what came ({100 * hits / n:.0f} %, where honest intervals do in 95 %); "
             f"all days together, {leaned}{rest}.")
+
+
+def _leaned(bias: float) -> str:
+    size = f"{100 * abs(bias):.1f} %"
+    return "level" if size == "0.0 %" else f"{size} too {'high' if bias > 0 else 'low'}"
