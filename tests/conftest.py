@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ DEFAULT_RUN = Path(*_NAMES) if all(_NAMES) else None
 HARD_TITLES = ['<b>bold</b> "quoted" & \'single\'', "😀 emoji", "مرحبا بالعالم", "<script>alert(1)</script>", "x" * 300]
 DATA = """
 import pandas as pd
-from reclib import plots, report, store
+from reclib import store
 
 start = pd.Timestamp("2026-01-05", tz="UTC").as_unit("us")
 events = pd.DataFrame({"event_id": range(n_events), "occurred_at": start, "customer_id": 1, "item_id": range(n_events)})
@@ -32,6 +33,8 @@ store.write("ratings", ratings[["customer_id", "item_id", "rating", "n_events", 
 report.takeaway(f"{len(ratings)} ratings at {half_life_days} days.")
 """
 SHOWN = f"""
+from reclib import plots, report
+
 items = pd.DataFrame({{"title": {HARD_TITLES!r}, "price": [1.5, 20.0, 3.0, 4.0, 1000.25]}})
 report.show(items)
 plots.show(plots.bars(items, label="title", value="price", title="Prices", x="euro"),
@@ -40,7 +43,7 @@ report.takeaway("Five titles, <b>not bold</b> & *plain*.")
 """
 
 
-LONG = ("offpolicy.ipynb", "test_real_sources.py", "test_allocation_prices.py")
+LONG = ("test_real_sources.py", "offpolicy.ipynb", "test_allocation_prices.py", "test_loop.py", "test_workflow.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -69,11 +72,11 @@ def write_notebook(path: Path, line: str, parameters: str, *cells: str) -> Path:
     return path
 
 
-def write_chain(folder: Path) -> Path:
-    """A chain of four: one that brings data in, two that read it, one that lacks what it needs; and a proof."""
+def write_chain(folder: Path, *, is_drawn: bool = True) -> Path:
+    """A chain of four: one that brings data in (and draws it), two that read it, one that lacks what it needs; and a proof."""
     run = 'run: str = "latest"  # run whose tables are read\n'
     write_notebook(folder / "00_data.ipynb", "Reads nothing · Writes `events`",
-                   f"{run}seed: int = 7  # random seed\nn_events: int = 3  # events", DATA, "## What is shown?", SHOWN)
+                   f"{run}seed: int = 7  # random seed\nn_events: int = 3  # events", DATA, *("## What is shown?", SHOWN) * is_drawn)
     write_notebook(folder / "01_signals.ipynb", "Reads `events` · Writes `ratings`",
                    f"{run}half_life_days: float = 30.0  # days", SIGNALS)
     write_notebook(folder / "02_candidates.ipynb", "Reads `events`, [`items`] · Writes nothing", f"{run}k: int = 8  # slots",
@@ -86,8 +89,15 @@ def write_chain(folder: Path) -> Path:
 
 @pytest.fixture
 def chain(tmp_path: Path) -> Path:
-    """A folder of small notebooks."""
-    return write_chain(tmp_path / "notebooks")
+    """A folder of small notebooks, none of which draws: that takes half of a small run."""
+    return write_chain(tmp_path / "notebooks", is_drawn=False)
+
+
+@pytest.fixture
+def earlier(finished: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """The small notebooks of a run that is there, and a folder of runs of one's own that holds it."""
+    shutil.copytree(finished, tmp_path / "reports", symlinks=True)
+    return write_chain(tmp_path / "notebooks"), tmp_path / "reports"
 
 
 @pytest.fixture(scope="session")

@@ -188,22 +188,22 @@ def test_a_cell_that_takes_too_long_is_stopped_and_named(make_notebook, tmp_path
     assert failure.error.startswith("CellTimeoutError")
 
 
-def test_resume_keeps_what_stands_and_runs_what_a_changed_cell_makes_stale(chain, tmp_path):
-    run(chain, tmp_path)
+def test_resume_keeps_what_stands_and_runs_what_a_changed_cell_makes_stale(earlier):
+    chain, reports = earlier
     spoil(chain / "01_signals.ipynb", "ratings at", "graded pairs at")
-    code, record = run(chain, tmp_path, resume=True)
+    code, record = run(chain, reports, run_id="first", resume=True)
     assert code == runner.PUBLISHED
     assert statuses(record) == {
         "00_data": "kept", "01_signals": "done", "02_candidates": "kept", "07_experiments": "skipped",
     }
 
 
-def test_resume_runs_what_a_changed_parameter_or_table_makes_stale(chain, tmp_path):
-    run(chain, tmp_path)
-    _, record = run(chain, tmp_path, resume=True, assignments=("half_life_days=5",))
+def test_resume_runs_what_a_changed_parameter_or_table_makes_stale(earlier):
+    chain, reports = earlier
+    _, record = run(chain, reports, run_id="first", resume=True, assignments=("half_life_days=5",))
     assert [name for name, status in statuses(record).items() if status == "done"] == ["01_signals"]
-    (tmp_path / "one" / "tables" / "events.parquet").unlink()
-    _, record = run(chain, tmp_path, resume=True, assignments=("half_life_days=5",))
+    (reports / "first" / "tables" / "events.parquet").unlink()
+    _, record = run(chain, reports, run_id="first", resume=True, assignments=("half_life_days=5",))
     assert [name for name, status in statuses(record).items() if status == "done"] == ["00_data"]
 
 
