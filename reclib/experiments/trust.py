@@ -50,20 +50,18 @@ def check_interference(rule_prices: pd.DataFrame | None, *, is_split: bool | Non
     Returns:
         A `checks` table of one row; it fails where the arms share what binds.
     """
-    detail, status, n_binding = "no shared stock or budget was priced", "pass", 0
-    if rule_prices is not None:
-        binding = rule_prices[rule_prices["kind"].isin(COUPLED) & rule_prices["is_binding"].astype(bool)]
-        n_binding = int(binding["rule_id"].nunique())
-        names = ", ".join(sorted(binding["rule_id"].astype("str").unique())[:5])
-        if n_binding and is_split is None:
-            status, detail = "warn", f"{names} bind, and it is not said whether each arm has its own part of them"
-        elif n_binding and not is_split:
-            status, detail = "fail", f"the arms share what runs out ({names}): what one arm takes, the other lacks"
-        elif n_binding:
-            detail = f"{names} bind, but each arm has its own part"
-        else:
-            detail = "no stock or budget binds"
-    return pd.DataFrame([_row("shared_stock", status, n_binding, 0, detail)])
+    if rule_prices is None:
+        return pd.DataFrame([_row("shared_stock", "pass", 0, 0, "no shared stock or budget was priced")])
+    binding = rule_prices[rule_prices["kind"].isin(COUPLED) & rule_prices["is_binding"].astype(bool)]["rule_id"].astype("str").unique()
+    names = ", ".join(sorted(binding)[:5])
+    status, detail = "pass", "no stock or budget binds"
+    if len(binding):
+        status, detail = {
+            None: ("warn", f"{names} bind, and it is not said whether each arm has its own part of them"),
+            False: ("fail", f"the arms share what runs out ({names}): what one arm takes, the other lacks"),
+            True: ("pass", f"{names} bind, but each arm has its own part"),
+        }[is_split]
+    return pd.DataFrame([_row("shared_stock", status, len(binding), 0, detail)])
 
 
 def check_support(gate: str, detail: str) -> pd.DataFrame:
