@@ -255,6 +255,13 @@ def test_where_the_condition_is_not_known_a_boost_buries_but_never_lifts(times, 
     assert case.levers["B"].tolist() == factors
 
 
+@pytest.mark.parametrize(("of", "said"), [("shown", "F (of what is shown)"), ("slots", "F (of all slots)")])
+def test_a_share_that_binds_says_what_it_is_a_share_of(of, said):
+    case, plans = decided(ranked_of({1: [0.1, 0.5], 2: [0.1, 0.4]}), items_of(2, own=[True, False]), k=1, text=text_of(
+        f'id: F, kind: min_exposure, share: 0.5, of: {of}, when: {{field: own, op: "==", value: true}}'))
+    assert tables.shared_limits(case, plans)[["fill_rate", "binding_rules"]].to_numpy().tolist() == [[1.0, said]]
+
+
 def test_a_boost_lifts_a_pair_past_another_and_says_so():
     items = items_of(2, is_new=[False, True])
     case, plans = decided(ranked_of({1: [0.5, 0.3]}), items, text_of(

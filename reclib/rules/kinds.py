@@ -64,7 +64,8 @@ class _Rule(BaseModel):
         id: name of the rule, unique in the file.
         owner: who answers for it.
         reason: why it is there, for people; also the reason code's text.
-        is_hard: never relaxed. Soft rules yield in ascending `yields` where no slate is possible.
+        is_hard: never relaxed. Soft rules yield in ascending `yields`: for customers who could be shown nothing, and for all
+            where hard shared limits could not hold with them.
         valid_from, valid_to: moments between which it is in force; open where missing.
         on_missing: what missing data means: `block` fails closed, `allow` lets the pair pass.
         status: `live` is enforced; `shadow` is counted and reported only.

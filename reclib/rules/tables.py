@@ -13,6 +13,7 @@ from reclib.rules.pricelist import would
 from reclib.rules.prices import Priced
 
 MAIN, CONTROL = "value", "popular"
+BASES = {"": "", "shown": " (of what is shown)", "slots": " (of all slots)"}
 
 
 def main_policy(plans: dict[str, Plan]) -> str:
@@ -42,7 +43,7 @@ def shared_limits(case: Case, plans: dict[str, Plan]) -> pd.DataFrame:
 
     Returns:
         One row a policy: policy, method, gap (percent), fill_rate, n_stock_bound (items whose stock is all claimed),
-        dearest_item, its price, and the coupled rules that bind.
+        dearest_item, its price, and the coupled rules that bind, a share with what it is a share of.
     """
     rows = []
     for plan in plans.values():
@@ -50,7 +51,7 @@ def shared_limits(case: Case, plans: dict[str, Plan]) -> pd.DataFrame:
         used = np.bincount(case.pairs.item[plan.position > 0], minlength=len(prices))
         stock = np.floor(plan.problem.stock)
         dearest = int(prices.argmax()) if len(prices) and prices.max() > 0 else -1
-        binding = [name for name, price in plan.found.row_prices.items() if price > 0]
+        binding = [row.name + BASES[row.basis] for row in plan.found.rows.itertuples() if row.price > 0]
         rows.append({"policy": plan.policy, "method": plan.found.method, "gap_percent": round(100 * plan.found.gap, 4),
                      "fill_rate": plan.found.fill_rate,
                      "n_stock_bound": int((np.isfinite(stock) & (stock > 0) & (used >= stock)).sum()),
