@@ -344,7 +344,7 @@ def test_stages_are_measured_on_both_tasks():
     tasks = pd.DataFrame({"customer_id": 1, "item_id": [5, 6, 7], "is_new": [False, True, True]})
     merged = pd.DataFrame({"customer_id": 1, "item_id": [5, 7, 6], "rank": [1, 2, 3]})
     by_stage = evaluate.lists(candidates, merged=merged)
-    found = evaluate.stages(by_stage, relevant, k=2, tasks=tasks, eligible=pd.Index(range(4, 10)))
+    found = pd.concat([evaluate.stages(by_stage, relevant, k=2, tasks=tasks), evaluate.reach(by_stage, pd.Index(range(4, 10)), k=2)])
     found = found.assign(metric=found["metric"].str.replace(metrics.NDCG, "ndcg")).set_index(["stage", "metric"])
     ideal = 1 + 1 / np.log2(3)
     assert found.loc[("a", "ndcg_all"), "value"] == pytest.approx(1 / ideal)

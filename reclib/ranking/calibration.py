@@ -223,12 +223,12 @@ def _level_error(p: np.ndarray, label: np.ndarray, codes: np.ndarray) -> float:
     return float(np.sqrt((np.bincount(codes, weights=label - p) ** 2).sum()) / (p * (1 - p)).sum())
 
 
-def quality_sentence(found: dict[str, float | str], *, name: str = "p_response") -> str:
+def quality_sentence(found: dict[str, float | str]) -> str:
     """Say whether the probabilities hold: level, slope, and ECE against its null band."""
     if not found.get("n_pairs"):
-        return f"{name} cannot be held against anything: the test window has no pairs."
+        return "p_response cannot be held against anything: the test window has no pairs."
     if "slope" not in found:
-        return (f"{name} cannot be judged: the test window has {found['n_responses']:,} responses, at least "
+        return (f"p_response cannot be judged: the test window has {found['n_responses']:,} responses, at least "
                 f"{MIN_SIGMOID} are needed on either side.")
     low, high = found["slope_low"], found["slope_high"]
     slope = f"slope {found['slope']:.2f} [{low:.2f}, {high:.2f}]"
@@ -247,7 +247,7 @@ def quality_sentence(found: dict[str, float | str], *, name: str = "p_response")
     else:
         verdict = "is right in level and slope, yet off in places by more than chance"
     band = "inside" if is_null else "outside"
-    return (f"{name} {verdict}: {level}, {slope}, level {found['level']:+.2f} [{found['level_low']:+.2f}, "
+    return (f"p_response {verdict}: {level}, {slope}, level {found['level']:+.2f} [{found['level_low']:+.2f}, "
             f"{found['level_high']:+.2f}] in log-odds; ECE {found['ece']:.4f} is {band} the band of perfect probabilities "
             f"(up to {found['ece_null_high']:.4f}).")
 

@@ -137,13 +137,9 @@ def reach(ranked: dict[str, pd.DataFrame], eligible: pd.Index, *, k: int) -> pd.
 
 
 def stages(ranked: dict[str, pd.DataFrame], relevant: pd.DataFrame, *, k: int, tasks: pd.DataFrame | None = None,
-           eligible: pd.Index | None = None, seed: int = 7) -> pd.DataFrame:
-    """Measure every stage on all responses, and with `tasks` on what is bought again and what is new apart.
-
-    Args and columns as in `scores` and `reach`; metrics end in `_all`, `_again` or `_new`, but for those of `reach`.
-    """
-    judged = summary(scores(ranked, relevant, k=k, tasks=tasks), k=k, seed=seed)
-    return judged if eligible is None else pd.concat([judged, reach(ranked, eligible, k=k)], ignore_index=True)
+           seed: int = 7) -> pd.DataFrame:
+    """The `summary` of `scores`: every stage on all responses, and with `tasks` on what is bought again and what is new apart."""
+    return summary(scores(ranked, relevant, k=k, tasks=tasks), k=k, seed=seed)
 
 
 def wide(measured: pd.DataFrame) -> pd.DataFrame:
@@ -209,8 +205,7 @@ def habit_sentence(measured: pd.DataFrame, *, k: int) -> str:
             f"spreadsheet, would have beaten it.")
 
 
-def holdout_metrics(ranked: pd.DataFrame, holdout: pd.DataFrame | None, *, k: int,
-                    policies: tuple[str, ...] = ("popular", "relevance", "value"), seed: int = 7) -> pd.DataFrame:
+def holdout_metrics(ranked: pd.DataFrame, holdout: pd.DataFrame | None, *, k: int, seed: int = 7) -> pd.DataFrame:
     """Measure the policies of `ranked` on pairs that were kept aside; empty where there are none.
 
     Args:
@@ -223,8 +218,8 @@ def holdout_metrics(ranked: pd.DataFrame, holdout: pd.DataFrame | None, *, k: in
     """
     if holdout is None or not len(holdout):
         return pd.DataFrame(columns=STAGE_COLUMNS)
-    tasks = ranked.loc[(ranked["policy"] == policies[0]).to_numpy(), ["customer_id", "item_id", "is_new"]]
-    tables = {name: ranked[(ranked["policy"] == name).to_numpy()] for name in policies}
+    tables = {str(name): table for name, table in ranked.groupby("policy", observed=True)}
+    tasks = ranked[["customer_id", "item_id", "is_new"]].drop_duplicates(["customer_id", "item_id"])
     found = stages(tables, holdout, k=k, tasks=tasks, seed=seed)
     return found.assign(metric="holdout_" + found["stage"] + "_" + found["metric"], stage="ranked")
 

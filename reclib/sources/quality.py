@@ -199,21 +199,21 @@ def repeats_sentence(by_week: pd.DataFrame, tables: dict[str, pd.DataFrame]) -> 
             "last quarter of weeks: what is bought again and what is new are measured apart.")
 
 
-def discounts(tables: dict[str, pd.DataFrame], *, by: str = "category") -> pd.DataFrame:
-    """Discounts seen on purchase lines, by a column of items, largest first.
+def discounts(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Discounts seen on purchase lines, by category, largest first.
 
     Returns:
-        `by`, n_lines, value, discounted_share (of lines), discount_share (of list value), and a first row `all`;
+        category, n_lines, value, discounted_share (of lines), discount_share (of list value), and a first row `all`;
         empty where neither the events have `discount` and `list_value` nor the items a `list_price`.
     """
     lines = _listed_lines(tables)
     if lines.empty:
-        return pd.DataFrame(columns=[by, "n_lines", "value", "discounted_share", "discount_share"])
+        return pd.DataFrame(columns=["category", "n_lines", "value", "discounted_share", "discount_share"])
     items = tables.get("items", pd.DataFrame({"item_id": []}))
-    of = items.set_index("item_id")[by] if by in items else pd.Series(dtype="str")
-    marked = lines.assign(**{by: lines["item_id"].map(of).astype("object").fillna("no " + by)}, is_on=lines["discount"] > 0)
-    grouped = _discounts_of(marked.groupby(by)).sort_values(["value", by], ascending=[False, True])
-    whole = _discounts_of(marked.assign(**{by: "all"}).groupby(by))
+    of = items.set_index("item_id")["category"] if "category" in items else pd.Series(dtype="str")
+    marked = lines.assign(category=lines["item_id"].map(of).astype("object").fillna("no category"), is_on=lines["discount"] > 0)
+    grouped = _discounts_of(marked.groupby("category")).sort_values(["value", "category"], ascending=[False, True])
+    whole = _discounts_of(marked.assign(category="all").groupby("category"))
     return pd.concat([whole, grouped], ignore_index=True)
 
 
