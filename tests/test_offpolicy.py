@@ -247,6 +247,14 @@ def test_a_still_shop_is_valued_within_its_intervals(still):
     assert logged.bias_sentence(logged.bias_by_policy(still)).startswith("On average examined says ")
 
 
+def test_an_estimator_says_what_it_lacks():
+    table = pd.DataFrame({"seed": 1, "policy": ["a", "a", "b", "b"], "estimator": ["dr", "examined"] * 2,
+                          "gate": ["weak", "usable", "usable", "usable"], "n_positives": [20.0, 80, 64, 120]})
+    said = logged.thin_sentence(table)
+    assert said.startswith("dr is usable for 1 of 2 policies, examined for 2")
+    assert "leaves 42 effective rewards in the middle case, and 100 where every showing counts; the gate asks for 60." in said
+
+
 def test_the_log_crowns_the_truly_best_more_often_than_chance(still):
     crowned = logged.winners(still).set_index("estimator")
     assert (crowned.loc[["dr", "examined"], "right"] >= 0.7).all(), crowned.to_dict()

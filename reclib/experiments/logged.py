@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from reclib.experiments.calibration import rate_row
-from reclib.offpolicy import values
+from reclib.offpolicy import support, values
 from reclib.offpolicy.estimators import slate_values
 from reclib.offpolicy.logs import with_rewards
 from reclib.offpolicy.support import USABLE
@@ -105,8 +105,12 @@ def many_slates(n_worlds: int, *, first_seed: int = 0) -> pd.DataFrame:
     return pd.concat([slates(seed) for seed in range(first_seed, first_seed + n_worlds)], ignore_index=True).assign(gate=USABLE)
 
 
-def coverage(table: pd.DataFrame, *, at_least: float = 0.925) -> pd.DataFrame:
+def coverage(table: pd.DataFrame, *, at_least: float = 0.95) -> pd.DataFrame:
     """How often the interval holds the truth, by estimator, where the gate calls the log usable, and where weak.
+
+    Args:
+        table: result of `many` or `many_slates`.
+        at_least: the stated rate, which usable intervals must reach but for luck.
 
     Returns:
         Rows of `calibration`; only usable ones have a band, since the gate says of weak ones that they may miss.
@@ -164,6 +168,16 @@ def width_sentence(table: pd.DataFrame) -> str:
     """Say how wide the intervals of the slate estimators are, the narrowest first."""
     width = ((table["high"] - table["low"]) / table["value"].where(table["value"] > 0)).groupby(table["estimator"]).median().sort_values()
     return f"Half of their intervals are narrower than {', '.join(f'{wide:.0%} of the value by {name}' for name, wide in width.items())}."
+
+
+def thin_sentence(table: pd.DataFrame, *, estimator: str = "dr") -> str:
+    """Say for how many policies an estimator is usable beside `examined`, and what the others lack."""
+    both = table[table["estimator"].isin((estimator, "examined"))].set_index(["seed", "policy", "estimator"])[["gate", "n_positives"]].unstack()
+    usable = (both["gate"] == USABLE).sum()
+    rewards = both["n_positives"].median()
+    return (f"{estimator} is usable for {usable[estimator]:,} of {len(both):,} policies, examined for {usable['examined']:,}: a policy's item counts "
+            f"for {estimator} only where the log showed it in the very same position, which leaves {rewards[estimator]:.0f} effective rewards in the "
+            f"middle case, and {rewards['examined']:.0f} where every showing counts; the gate asks for {support.ENOUGH}.")
 
 
 def living_sentence(table: pd.DataFrame) -> str:

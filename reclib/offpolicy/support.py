@@ -10,6 +10,7 @@ import pandas as pd
 from reclib.offpolicy.logs import context_of
 
 USABLE, WEAK, REFUSE = "usable", "weak", "refuse"
+ENOUGH = 60
 DIAGNOSTICS = ["ess", "max_weight", "mean_weight", "unsupported_share"]
 
 
@@ -63,7 +64,7 @@ def gate(found: Mapping[str, float]) -> tuple[str, str]:
         return REFUSE, f"the answer rests on {positives:.1f} effective rewards of {ess:.1f} effective slots, fewer than 10"
     if share > 1 / 3:
         return REFUSE, f"a single reward carries {100 * share:.0f} % of the value"
-    if positives < 60 or share > 0.05 or unsupported > 0.01 or ess < 100:
+    if positives < ENOUGH or share > 0.05 or unsupported > 0.01 or ess < 100:
         return WEAK, (f"it rests on {positives:.1f} effective rewards of {ess:,.0f} effective slots, the largest reward "
                       f"carries {100 * share:.1f} %, {100 * unsupported:.1f} % is without support: the interval may be too narrow")
     return USABLE, f"it rests on {positives:.0f} effective rewards and the mean weight is {float(found['mean_weight']):.3f}"
