@@ -20,9 +20,7 @@ from reclib.allocation.problem import (
     InfeasibleError,
     Problem,
     answer,
-    limits,
-    tolerance,
-    usage,
+    holds,
 )
 
 if TYPE_CHECKING:
@@ -180,11 +178,6 @@ def silent() -> Iterator[None]:
         os.dup2(saved, 1)
         os.close(saved)
         os.close(nowhere)
-
-
-def holds(problem: Problem, is_shown: np.ndarray) -> bool:
-    """Whether the shown pairs hold every row."""
-    return bool((usage(problem, is_shown) <= limits(problem) + tolerance(problem)).all())
 
 
 def _infeasible(problem: Problem) -> InfeasibleError:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from reclib.allocation.desk import Desk
-from reclib.allocation.exact import best_whole, holds, shares
-from reclib.allocation.problem import Problem
+from reclib.allocation.exact import best_whole, shares
+from reclib.allocation.problem import Problem, holds
 
 N_FREED, N_WHOLE, N_SPARE = 6_000, (60, 240), 8
 CLOSE_ENOUGH, N_PARTS = 5e-4, 4

@@ -285,6 +285,12 @@ def tolerance(problem: Problem) -> np.ndarray:
     return TOLERANCE * np.maximum(np.abs([_finite(row.limit) for row in problem.rows]), np.array(sizes))
 
 
+def holds(problem: Problem, is_shown: np.ndarray) -> bool:
+    """Whether the shown pairs hold stock and every row."""
+    used = np.bincount(problem.item[is_shown], minlength=problem.n_items)
+    return bool((used <= problem.stock).all() and (usage(problem, is_shown) <= limits(problem) + tolerance(problem)).all())
+
+
 def row_table(problem: Problem, use: np.ndarray, prices: np.ndarray, relaxed: tuple[str, ...] = ()) -> pd.DataFrame:
     """One row a coupled row, with limit, use, slack, price and, where it had to yield, by how much it is missed."""
     limit = limits(problem)

@@ -150,7 +150,7 @@ def allocate(problem: allocation.Problem, *, seed: int = 0, method: str = "auto"
     from reclib.allocation.solve import solve
 
     position = slates.greedy(problem.item, problem.value, problem.quotas, problem.k)
-    if len(families(groups_of(problem))) < 2 and _holds(problem, position > 0):
+    if len(families(groups_of(problem))) < 2 and allocation.holds(problem, position > 0):
         return allocation.answer(problem, position > 0, bound=-np.inf, item_prices=np.zeros(problem.n_items),
                                  row_prices=np.zeros(len(problem.rows)), method="by itself", n_iterations=1)
     return solve(problem, method=method, seed=seed, start=None if start is None else (start.problem, start.found))
@@ -257,10 +257,3 @@ def _problem(case: Case, rules: list[Rule], score: np.ndarray, p_response: np.nd
         frame, k=case.k, value=slates.laid_out(frame, value, -np.inf), response=slates.laid_out(frame, p_response),
         stock=capacity(case.world, rules), quotas=tuple(quota for rule in rules if (quota := quota_of(case.world, rule))),
         rows=tuple(row for rule in rules if (row := row_of(case.world, rule, n_slots))))
-
-
-def _holds(problem: allocation.Problem, is_shown: np.ndarray) -> bool:
-    used = np.bincount(problem.item[is_shown], minlength=problem.n_items)
-    if (used > np.floor(problem.stock)).any():
-        return False
-    return bool((allocation.usage(problem, is_shown) <= allocation.limits(problem)).all())
