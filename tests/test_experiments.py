@@ -211,6 +211,11 @@ def test_the_brief_keeps_the_checks_of_the_experiment_beside_those_of_the_run(un
     assert told[0]["observed"] == "4,000" and {each["layer"] for each in told} == {"experiments", "delivery"}
 
 
+def test_a_source_that_was_not_randomised_says_so_in_the_brief():
+    found = decision.final_verdict({}, None, why_none="Its campaigns were not randomised.")
+    assert found["verdict"] == "HOLD" and found["reasons"] == [decision.NO_EXPERIMENT, "Its campaigns were not randomised."]
+
+
 def test_every_arm_that_is_worse_is_taken_back(units):
     three = units.assign(arm=np.array(["old", "new", "newer"])[np.arange(len(units)) % 3])
     worse = three.assign(revenue=three["revenue"] - 5.0 * (three["arm"] != "old"))

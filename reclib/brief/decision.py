@@ -34,7 +34,7 @@ NO_EXPERIMENT = "This source has no finished randomised experiment, so nothing i
 
 
 def final_verdict(experiment: dict, checks: pd.DataFrame | None, *, source: str = "", readout: pd.DataFrame | None = None,
-                  meanings: Mapping[str, str] | None = None) -> dict:
+                  meanings: Mapping[str, str] | None = None, why_none: str = "") -> dict:
     """Combine the verdict of the experiment with the checks of the run: a failed check makes it INVALID, and stands alone.
 
     Args:
@@ -44,6 +44,7 @@ def final_verdict(experiment: dict, checks: pd.DataFrame | None, *, source: str 
         source: name of the source, so that only runs of one source are compared.
         readout: the `readout` table; without a guardrail in it, none is said to have held.
         meanings: what each metric counts (see `meanings`), put into the reasons where a metric is named.
+        why_none: what the source says of its having no experiment, told where there is none.
 
     Returns:
         The record of `verdict.json`: verdict, meaning, reasons, checks (of the experiment, then of the run), effect, low,
@@ -57,7 +58,7 @@ def final_verdict(experiment: dict, checks: pd.DataFrame | None, *, source: str 
     found = record.get("verdict", "HOLD")
     if found not in VERDICTS:
         raise ValueError(f"verdict == {found!r}, must be one of {VERDICTS}.")
-    reasons = [_explained(each, meanings or {}) for each in record.get("reasons", [])] or [NO_EXPERIMENT]
+    reasons = [_explained(each, meanings or {}) for each in record.get("reasons", [])] or [NO_EXPERIMENT, *filter(None, [why_none])]
     failed = _failed(checks)
     if failed:
         found, reasons = "INVALID", failed + (reasons if found == "INVALID" else [])
