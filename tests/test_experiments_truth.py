@@ -133,32 +133,9 @@ def test_quantiles_keep_their_promise():
     assert calibration.rate_row("A/A", "quantile", np.array(found) < 0.05, target=0.05)["is_accepted"]
 
 
-@pytest.fixture(scope="module")
-def rates():
-    return calibration.calibrate(1000, np.random.default_rng(11))
-
-
-def test_error_rates_lie_in_their_bands(rates):
-    assert rates.loc[~rates["is_accepted"], ["check", "scenario", "rate", "allowed_low", "allowed_high"]].to_dict("records") == []
-
-
-def test_every_error_rate_is_over_a_thousand_experiments(rates):
-    is_counted = ~rates["check"].str.contains("off-policy")
-    assert rates.loc[is_counted, "n_simulations"].min() >= 1000
-    assert {"A/A false positives", "coverage of the effect", "coverage of the lift", "false positives over 20 looks",
-            "power at the planned effect", "sample ratio mismatch found", "leaked arm found",
-            "guardrail at its margin passes", "verdict SHIP"} <= set(rates["check"])
-
-
-def test_relabelled_hillstrom_finds_nothing(customers):
-    sample = customers[customers["arm"] != "Mens E-Mail"].head(20_000)
-    rows = calibration.relabelled_rows(sample, ["visit", "spend"], 1000, np.random.default_rng(12))
-    assert rows["is_accepted"].all(), rows[["check", "scenario", "rate"]].to_dict("records")
-
-
 def test_relabelled_small_arm_errs_and_is_flagged(customers):
     spend = customers["spend"].to_numpy(dtype=float)[:20_000]
-    p = calibration.relabelled(spend, 300, np.random.default_rng(13), share=0.01)["p_value"]
+    p = calibration.relabelled(spend[:, None], 300, np.random.default_rng(13), share=0.01)
     assert (p < 0.05).mean() > 0.1
     arm = np.where(np.arange(len(spend)) % 100 == 0, "new", "old")
     small = parse({"experiment_id": "x", "control": "old", "expected_shares": {"old": 0.99, "new": 0.01}, "metrics": {"spend": {"role": "success"}}})
