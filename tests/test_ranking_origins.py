@@ -52,6 +52,7 @@ def test_the_ranker_first_at_some_cuts_is_told_of_at_others():
     chosen = pd.DataFrame([rows[2], rows[1], rows[0]], columns=columns)
     said = origins.elsewhere_sentence(chosen, pd.DataFrame(rows, columns=columns))
     assert said.startswith("boosted, the ranker to choose by the cuts above, reaches NDCG@10 0.100 [0.000, 0.200]")
+    assert "over 6 lists of 3 customers; " in said
     assert said.endswith("boosted and ease cannot be told apart: difference in NDCG@10 -0.1000 [-0.2000, +0.0200] spans zero.")
 
 

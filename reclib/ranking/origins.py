@@ -154,7 +154,7 @@ def elsewhere_sentence(chosen: pd.DataFrame, fresh: pd.DataFrame, *, k: int = 10
     """
     ranker = chosen.loc[chosen["stage"].isin(models.RANKERS), "stage"].iloc[0]
     best = fresh[~fresh["stage"].isin([*models.RANKERS, *evaluate.NOT_SOURCES])].iloc[0]
-    row = fresh.set_index("stage").loc[ranker]
+    row = fresh.set_index("stage").astype({"n_lists": object, "n_customers": object}).loc[ranker]
     gap = evaluate.comparison_sentence(ranker, best["stage"], tuple(row[["ahead", "ahead_low", "ahead_high"]]), metric=f"NDCG@{k}")
     return (f"{ranker}, the ranker to choose by the cuts above, reaches NDCG@{k} {row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}] at "
             f"cuts that nothing was chosen on, over {row['n_lists']:,} lists of {row['n_customers']:,} customers; {gap}")
