@@ -12,7 +12,7 @@ from reclib.experiments.page import Reading
 from reclib.offpolicy import support
 from reclib.offpolicy.logs import slates_of, with_rewards
 from reclib.offpolicy.mixture import mix
-from reclib.offpolicy.values import memory_of, questions
+from reclib.offpolicy.values import best, memory_of, questions
 from reclib.report import number, percent
 
 WEEKS = 12
@@ -85,7 +85,7 @@ class WhatIf:
     def __init__(self, deliveries: pd.DataFrame | None, outcomes: pd.DataFrame | None, *, decisions: pd.DataFrame | None = None,
                  rehearsed: pd.DataFrame | None = None, stated: pd.DataFrame | None = None, served: pd.DataFrame | None = None,
                  answers: pd.DataFrame | None = None, outcome_type: str = "click", as_of: pd.Timestamp | None = None,
-                 alpha: float = 0.05, days: int = 7) -> None:
+                 alpha: float = 0.05, days: int = 7, valued: pd.DataFrame | None = None) -> None:
         """Weigh each policy's log once.
 
         Args:
@@ -93,13 +93,15 @@ class WhatIf:
             served, answers: `deliveries` and their `outcomes`, in which each policy is held without its exploration.
             alpha: error rate of the intervals.
             days: days for which policies of customers are lived.
+            valued: `policy_values` of the same log, where they are made already; they name the estimators to read.
         """
         self._alpha, self._held = alpha, {}
         asked = questions(deliveries, outcomes, decisions=decisions, rehearsed=rehearsed, stated=stated,
                           outcome_type=outcome_type, as_of=as_of)
         of_customers, memory = memory_of(asked, deliveries, outcomes, outcome_type=outcome_type, days=days)
+        read = {} if valued is None else best(valued).set_index("policy")["estimator"].to_dict()
         for policy, log, target in _without_exploration(served, answers, decisions, outcome_type) + asked:
-            held = mix(log, target, alpha=alpha, memory=memory if log is of_customers else None)
+            held = mix(log, target, alpha=alpha, memory=memory if log is of_customers else None, read=read.get(policy))
             if held is not None:
                 self._held.setdefault(policy, held)
         self.controls = {}

@@ -81,18 +81,20 @@ class Mixture:
         return {name: float(value) for name, value in found.items()}
 
 
-def mix(log: pd.DataFrame, target: pd.DataFrame, *, alpha: float = 0.05, memory: Memory | None = None) -> Mixture | None:
+def mix(log: pd.DataFrame, target: pd.DataFrame, *, alpha: float = 0.05, memory: Memory | None = None,
+        read: str | None = None) -> Mixture | None:
     """Weigh a log once for all mixtures of a policy with it, by the estimator to read; None where they have nothing in common.
 
     Args:
         log, target, alpha, memory: as in `values.value_policy`.
+        read: the estimator to read of this policy, where it is known.
     """
     away = logs.is_withdrawn(log, target)
     try:
         rows = estimators.weigh(log[~away], target)
     except ValueError:
         return None
-    read = values.best(values.value_policy(log, target, policy="", alpha=alpha, memory=memory))["estimator"].iloc[0]
+    read = read or values.best(values.value_policy(log, target, policy="", alpha=alpha, memory=memory))["estimator"].iloc[0]
     lost = float(support.unsupported_mass(log[~away], target)["share"].sum())
     if read == "examined":
         moved = estimators.by_examination(log, target)
