@@ -46,13 +46,21 @@ class Slates:
 
 @dataclass(frozen=True)
 class Ascent:
-    """Where an ascent of prices ended: the best prices, their bound, how many evaluations it took, and the best bound
-    after each of them."""
+    """Where an ascent of prices ended.
+
+    Attributes:
+        prices, bound: the best prices, and the bound that they certify.
+        n_iterations: evaluations of all slates.
+        history: the best bound after each of them.
+        steady: how far a row stayed over or under its limit in the last third of the steps, at what a unit of it is worth:
+            of the rows whose excess kept its side, the most. Near the optimum they change sides.
+    """
 
     prices: Prices
     bound: float
     n_iterations: int
     history: tuple[float, ...] = ()
+    steady: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -268,7 +276,7 @@ def ascend(problem: Problem, start: Prices, *, sizes: Sizes, n_iterations: int, 
     if state.n_tail:
         state.prices = Prices(state.tail.item / state.n_tail, state.tail.row / state.n_tail)
         state.look()
-    return Ascent(state.best, state.best_bound, state.n_seen, tuple(state.history))
+    return Ascent(state.best, state.best_bound, state.n_seen, tuple(state.history), state.steady())
 
 
 class _State:
@@ -280,6 +288,7 @@ class _State:
         self.is_limited, self.is_finite = np.isfinite(self.stock), np.isfinite(self.limit)
         self.best, self.best_bound, self.n_seen = start, np.inf, 0
         self.history: list[float] = []
+        self.excess: list[np.ndarray] = []
         self.tail, self.n_tail = replace(start, item=start.item * 0, row=start.row * 0), 0
         self.first = self.second = (np.zeros(problem.n_items), np.zeros(len(problem.rows)))
 
@@ -301,6 +310,14 @@ class _State:
         before = self.history[-1 - stall]
         return before - self.history[-1] < patience * abs(before)
 
+    def steady(self) -> float:
+        if not len(self.limit) or not self.excess:
+            return 0.0
+        last = np.array(self.excess[-max(len(self.excess) // 3, 1):])
+        mean = last.mean(axis=0)
+        worth = np.abs(mean) * self.sizes.row_scale * self.sizes.row_unit
+        return float(worth[np.abs(mean) > last.std(axis=0)].max(initial=0.0))
+
     def slopes(self) -> tuple[np.ndarray, np.ndarray]:
         over = np.where(self.is_limited, self.slates.placements - np.where(self.is_limited, self.stock, 0.0), 0.0)
         by_item = np.clip(over / np.maximum(np.where(self.is_limited, self.stock, 1.0), 1.0), -1.0, 3.0)
@@ -312,6 +329,7 @@ class _State:
 
     def move(self, rate: float, step: int, *, is_tail: bool) -> None:
         slopes = self.slopes()
+        self.excess.append(np.where(self.prices.row > 0, slopes[1], np.maximum(slopes[1], 0.0)))
         self.first = tuple(0.8 * old + 0.2 * new for old, new in zip(self.first, slopes))
         self.second = tuple(0.95 * old + 0.05 * new * new for old, new in zip(self.second, slopes))
         size = [mean / (1 - 0.8 ** (step + 1)) / (np.sqrt(square / (1 - 0.95 ** (step + 1))) + floor)

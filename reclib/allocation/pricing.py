@@ -15,9 +15,9 @@ from reclib.allocation.problem import Allocation, Problem
 from reclib.allocation.solve import EXACT_UP_TO, find_prices, prices_of, solve
 from reclib.allocation.warm import warm_start
 
-FAR, NEAR = (60, 0.3, 60), (100, 0.05, 40)  # steps at most, first step, and steps without a fall after which it ends
-LAST = 0.05
-FALLING, FLOOR = 2e-4, 2e-5
+DESCENT, WIDE = (80, 0.3), (100, 1.0)  # steps, and the first step; the last is a three-thousandth of a placement's worth
+LAST_STEP = 0.003
+STEADY, FLOOR = 2e-3, 5e-5
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,9 @@ class PriceList:
 
     Attributes:
         table: one row a variant: variant, bound, change (its bound less the base's, in the unit of value),
-            share (change over the base's bound), resolution (what the last third of the last descent took off the bounds,
-            base and variant together, and a fifty-thousandth of the bound) and is_resolved (the change exceeds it).
+            share (change over the base's bound), resolution (what the last third of the last descent took off the bounds
+            and what rows that stayed off their limits are worth, base and variant together, and a twenty-thousandth of the
+            bound) and is_resolved (the change exceeds it).
         bound: the base's bound, to which `share` refers.
         n_evaluations: evaluations of all customers' slates that the list cost.
     """
@@ -104,21 +105,22 @@ def _decided(problem: Problem) -> _Bound:
 
 
 def _priced(base: Problem, problem: Problem, prices: Prices) -> _Bound:
-    """Descend in large steps; where they found nothing at last, or were still falling, once more in small ones.
+    """Descend in steps from large to small; where a row stays over or under its limit to the end, once more in wider ones.
 
-    Items tied at one price are left behind by large steps at once, and the best bound is then the one of the start.
+    Prices of rows that balance one another, as where an item is freed that two floors ask for, lie in a narrow valley:
+    the bound falls too slowly there to show that its floor is far.
     """
-    found = _descend(problem, warm_start(base, prices, problem), *FAR)
-    late, n_evaluations = _late(found), found.n_iterations + 4
-    if not 0 < late < FALLING * abs(found.bound):
-        found = _descend(problem, found.prices, *NEAR)
-        late, n_evaluations = _late(found), n_evaluations + found.n_iterations
-    return _Bound(found.bound, late, n_evaluations)
+    found = _descend(problem, warm_start(base, prices, problem), *DESCENT)
+    n_evaluations = found.n_iterations + 4
+    if found.steady > STEADY * abs(found.bound):
+        found = _descend(problem, found.prices, *WIDE)
+        n_evaluations += found.n_iterations
+    return _Bound(found.bound, _late(found) + found.steady, n_evaluations)
 
 
-def _descend(problem: Problem, start: Prices, n_steps: int, rate: float, stall: int) -> Ascent:
-    return ascend(problem, start, sizes=typical_sizes(problem), n_iterations=n_steps, rate=rate, decay=LAST ** (1 / n_steps),
-                  stall=stall)
+def _descend(problem: Problem, start: Prices, n_steps: int, rate: float) -> Ascent:
+    return ascend(problem, start, sizes=typical_sizes(problem), n_iterations=n_steps, rate=rate,
+                  decay=(LAST_STEP / rate) ** (1 / n_steps), stall=n_steps)
 
 
 def _late(found: Ascent) -> float:
