@@ -1,4 +1,4 @@
-if (matchMedia("(max-width: 52rem)").matches) document.querySelector("nav.contents details")?.removeAttribute("open");
+if (matchMedia("(max-width: 70rem)").matches) document.querySelector("nav.contents details")?.removeAttribute("open");
 const plain = (cell) => cell.dataset.sort ?? cell.textContent.trim();
 const amount = (text) => Number(text.replace(/[,\s<>]/g, "").replace("\u2212", "-").replace(/[^0-9.eE+-].*$/, "") || NaN);
 function order(body, column, sign) {
