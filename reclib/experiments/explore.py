@@ -100,7 +100,7 @@ class WhatIf:
                           outcome_type=outcome_type, as_of=as_of)
         of_customers, memory = memory_of(asked, deliveries, outcomes, outcome_type=outcome_type, days=days)
         read = {} if valued is None else best(valued).set_index("policy")["estimator"].to_dict()
-        for policy, log, target in _without_exploration(served, answers, decisions, outcome_type) + asked:
+        for policy, log, target in asked + _without_exploration(served, answers, decisions, outcome_type):
             held = mix(log, target, alpha=alpha, memory=memory if log is of_customers else None, read=read.get(policy))
             if held is not None:
                 self._held.setdefault(policy, held)

@@ -7,10 +7,9 @@ A value from a log is that of a slate shown once, to customers as the log left t
 where showings are those of the item to the customer in the days before. The log draws at random, so it tells the slope: by
 chance some customers had seen an item more often than others who were as likely to see it (Poisson regression with robust
 errors, Wooldridge 2010, 18.2). Whether customers remember at the launch as they did in the log no log tells: every share from
-a half to one and a half is taken as likely, with mean 1 and variance 1 / 12. The weeks that a policy is asked of and as many
-before them tell the slope and how weeks differ beyond luck: a shop of long ago was another. Attention, habits and prices
-drift, so a week is taken to start from the one before: the week to come is farther from the mean of those asked than one of
-them drawn again.
+a half to one and a half is taken as likely, with mean 1 and variance 1 / 12. All weeks logged tell the slope and how weeks
+differ beyond luck, also those that a policy cannot be asked of. Attention, habits and prices drift, so a week is taken to
+start from the one before: the week to come is farther from the mean of those asked than one of them drawn again.
 """
 
 from __future__ import annotations
@@ -66,7 +65,7 @@ def remember(log: pd.DataFrame, shown: pd.DataFrame, *, days: int = 7) -> Memory
 
     Args:
         log: the slots that a policy is asked of, with `reward` and `p_in_slate`.
-        shown: all slots logged, these among them; earlier ones count as showings, and as many days before tell of weeks.
+        shown: all slots logged, these among them; earlier ones count as showings, and tell of repetition and weeks.
         days: days that a policy is lived.
 
     Returns:
@@ -75,10 +74,9 @@ def remember(log: pd.DataFrame, shown: pd.DataFrame, *, days: int = 7) -> Memory
     if not set(log) >= NEEDED or log["customer_id"].isna().any() or log["reward"].sum() < _ENOUGH:
         return None
     first, end = log[DAY].min(), log[DAY].max()
-    shown = shown[shown[DAY] <= end]
-    past = shown[shown[DAY] >= first - (end - first)]
+    past = shown[shown[DAY] <= end]
     looked = estimators.examination(past)
-    n_before = showings(shown, past, since=past[DAY] - WINDOW, until=past[DAY])
+    n_before = showings(past, past, since=past[DAY] - WINDOW, until=past[DAY])
     reward, repeated = past["reward"].to_numpy("float64"), np.log1p(n_before)
     expected = _expected(past.assign(looked=past["position"].map(looked)))
     slope, error = _slope(reward, expected, repeated, clusters_of(past)) if repeated.any() else (0.0, 0.0)
@@ -86,8 +84,8 @@ def remember(log: pd.DataFrame, shown: pd.DataFrame, *, days: int = 7) -> Memory
     is_asked = (past[DAY] >= first).to_numpy()
     reach = _reach(len(np.unique(week[is_asked])), len(np.unique(week)))
     places = log.assign(looked=log["position"].map(looked)).merge(
-        _visits(shown, days), on=["customer_id", DAY], how="left", validate="many_to_one")
-    recent = shown.loc[shown[DAY] >= first - WINDOW - pd.Timedelta(days=days), ["customer_id", "item_id", DAY]]
+        _visits(past, days), on=["customer_id", DAY], how="left", validate="many_to_one")
+    recent = past.loc[past[DAY] >= first - WINDOW - pd.Timedelta(days=days), ["customer_id", "item_id", DAY]]
     return Memory(places, recent, slope, error, between=reach * _excess(reward, mean, np.zeros(len(past)), week),
                   by_item=reach * _excess(reward, mean, past["item_id"].to_numpy(), week),
                   known=float(np.quantile(n_before[is_asked], _KNOWN)))

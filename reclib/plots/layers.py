@@ -16,6 +16,7 @@ from reclib.plots.base import (
     panels,
     plt,
     rows,
+    short,
 )
 
 SHORT_NAME = 24
@@ -208,8 +209,11 @@ def rates(table: pd.DataFrame, *, title: str) -> Figure:
         table: check, scenario, rate, low, high, allowed_low, allowed_high, is_accepted.
         title: what is shown.
     """
-    fig, axes = figure(title=title, x="share of simulated experiments, %", y="", height=0.9 + 0.3 * max(len(table), 2))
-    at = rows(axes, table["check"] + ", " + table["scenario"])
+    is_one = table["check"].nunique() == 1
+    fig, axes = figure(title=title, x="share of simulated experiments, %", y="", height=0.9 + (0.3 if is_one else 0.46) * max(len(table), 2))
+    at = rows(axes, table["scenario"])
+    if not is_one:
+        axes.set_yticks(at, [f"{short(check)}\n{short(scenario)}" for check, scenario in zip(table["check"], table["scenario"])])
     colours = [PALETTE[0] if fine else PALETTE[1] for fine in table["is_accepted"]]
     axes.barh(at, 100 * (table["allowed_high"] - table["allowed_low"]), left=100 * table["allowed_low"], color="#d1d5db", height=0.7)
     axes.hlines(at, 100 * table["low"], 100 * table["high"], colors=colours, linewidth=2)

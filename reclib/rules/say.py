@@ -27,7 +27,7 @@ def contradictions(found: pd.DataFrame) -> str:
     if not len(found):
         return "No rule contradicts another, has expired or does what another does anyway."
     first = found.iloc[0]
-    return f"{len(found)} findings in the register; {first['rule_id']}: {first['fault']}."
+    return f"{len(found)} finding{'s' * (len(found) > 1)} in the register; {first['rule_id']}: {first['fault']}."
 
 
 def overrides(table: pd.DataFrame, unit: str) -> str:
