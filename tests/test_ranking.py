@@ -412,7 +412,7 @@ def test_each_part_is_held_against_what_it_should_stand_for():
     said = against.parts_sentence(table)
     assert "'demand for the item', with appeal and season: rank correlation 1.00" in said
     assert "'what similar customers choose' follows appeal rather than taste (0.00)" in said
-    assert "cannot be held against" in against.parts_sentence(against.parts_table(scored, true.head(0), labels=value.PARTS))
+    assert against.parts_sentence(against.parts_table(scored, true.head(0), labels=value.PARTS)) == "Nor can the parts of the priority."
 
 
 def test_few_events_and_a_long_history_get_more_windows(shop):
