@@ -28,14 +28,16 @@ from reclib.allocation.naive import (
 from reclib.allocation.prices import (
     Prices,
     as_shown,
+    ascend,
     best_slates,
     bound_of,
     certified_bound,
     no_prices,
+    typical_sizes,
 )
 from reclib.allocation.pricing import confirm_price, price_rules
 from reclib.allocation.recovery import mend
-from reclib.allocation.solve import solve
+from reclib.allocation.solve import find_prices, solve
 from reclib.allocation.warm import warm_start
 
 N_BATCHES, N_BATCH = 100, 100
@@ -227,6 +229,15 @@ def test_order_of_pairs_does_not_matter():
     first, second = (solve(p.from_pairs(c, i, v, k=5, response=r, stock=problem.stock, quotas=problem.quotas,
                                         rows=problem.rows), method="prices") for c, i, v, r in parts)
     assert np.array_equal(first.position, second.position)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_search_that_stops_short_says_that_a_row_is_off_its_limit(seed):
+    problem = make_catalogue(300, seed)
+    sizes = typical_sizes(problem)
+    short = ascend(problem, no_prices(problem), sizes=sizes, n_iterations=9, rate=0.01, decay=1.0)
+    ended = ascend(problem, find_prices(problem, sizes, np.random.default_rng(seed)).prices, sizes=sizes, n_iterations=60, rate=0.1, decay=0.93)
+    assert (short.steady > 0.1 * short.bound, ended.steady < 1e-3 * ended.bound) == (True, True)
 
 
 def test_a_warm_start_reaches_the_same_bound():

@@ -15,7 +15,7 @@ from reclib.allocation.problem import Allocation, Problem
 from reclib.allocation.solve import EXACT_UP_TO, find_prices, prices_of, solve
 from reclib.allocation.warm import warm_start
 
-DESCENT, WIDE = (80, 0.3), (100, 1.0)  # steps, and the first step; the last is a three-thousandth of a placement's worth
+STAGES = ((55, 0.3), (100, 1.0), (100, 0.05))  # steps, and the first of them as a share of a placement's worth
 LAST_STEP = 0.003
 STEADY, FLOOR = 2e-3, 5e-5
 
@@ -105,16 +105,17 @@ def _decided(problem: Problem) -> _Bound:
 
 
 def _priced(base: Problem, problem: Problem, prices: Prices) -> _Bound:
-    """Descend in steps from large to small; where a row stays over or under its limit to the end, once more in wider ones.
+    """Descend in steps from large to small; where a row stays over or under its limit to the end, in wider ones, then in fine.
 
-    Prices of rows that balance one another, as where an item is freed that two floors ask for, lie in a narrow valley:
-    the bound falls too slowly there to show that its floor is far.
+    Prices of rows that balance one another, as where an item is freed that two floors ask for, lie in a narrow valley: the
+    bound falls too slowly there to show that its floor is far. Items tied at one price are left behind by large steps.
     """
-    found = _descend(problem, warm_start(base, prices, problem), *DESCENT)
-    n_evaluations = found.n_iterations + 4
-    if found.steady > STEADY * abs(found.bound):
-        found = _descend(problem, found.prices, *WIDE)
-        n_evaluations += found.n_iterations
+    start, n_evaluations = warm_start(base, prices, problem), 4
+    for n_steps, rate in STAGES:
+        found = _descend(problem, start, n_steps, rate)
+        start, n_evaluations = found.prices, n_evaluations + found.n_iterations
+        if found.steady <= STEADY * abs(found.bound):
+            break
     return _Bound(found.bound, _late(found) + found.steady, n_evaluations)
 
 
