@@ -53,7 +53,7 @@ class Ascent:
         n_iterations: evaluations of all slates.
         history: the best bound after each of them.
         steady: how far a row stayed over or under its limit in the last third of the steps, at what a unit of it is worth:
-            of the rows whose excess kept its side, the most. Near the optimum they change sides.
+            the most of the rows that kept their side in four steps of five. Near the optimum they change sides.
     """
 
     prices: Prices
@@ -314,9 +314,9 @@ class _State:
         if not len(self.limit) or not self.excess:
             return 0.0
         last = np.array(self.excess[-max(len(self.excess) // 3, 1):])
-        mean = last.mean(axis=0)
-        worth = np.abs(mean) * self.sizes.row_scale * self.sizes.row_unit
-        return float(worth[np.abs(mean) > last.std(axis=0)].max(initial=0.0))
+        worth = np.abs(np.median(last, axis=0)) * self.sizes.row_scale * self.sizes.row_unit
+        keeps_side = np.abs(np.sign(last).mean(axis=0)) > 0.6
+        return float(worth[keeps_side].max(initial=0.0))
 
     def slopes(self) -> tuple[np.ndarray, np.ndarray]:
         over = np.where(self.is_limited, self.slates.placements - np.where(self.is_limited, self.stock, 0.0), 0.0)
