@@ -237,7 +237,7 @@ def test_a_search_that_stops_short_says_that_a_row_is_off_its_limit(seed):
     sizes = typical_sizes(problem)
     short = ascend(problem, no_prices(problem), sizes=sizes, n_iterations=9, rate=0.01, decay=1.0)
     ended = ascend(problem, find_prices(problem, sizes, np.random.default_rng(seed)).prices, sizes=sizes, n_iterations=60, rate=0.1, decay=0.93)
-    assert (short.steady > 0.1 * short.bound, ended.steady < 1e-3 * ended.bound) == (True, True)
+    assert (short.steady > 0.1 * short.bound, ended.steady < 0.01 * ended.bound) == (True, True)
 
 
 def test_a_warm_start_reaches_the_same_bound():
@@ -267,7 +267,7 @@ def test_prices_of_rules_are_within_their_resolution_of_the_exact_ones():
     optimum = relax(base).bound
     exact = np.array([relax(variants[name]).bound - optimum for name in found["variant"]])
     assert ((found["change"] - exact).abs() <= found["resolution"]).all()
-    assert found["resolution"].max() <= 5e-4 * optimum < found["change"].max()
+    assert found["resolution"].max() <= 1e-3 * optimum < found["change"].max()
 
 
 def test_a_freed_item_starts_at_what_the_first_claim_that_does_not_fit_is_worth():
