@@ -17,7 +17,7 @@ from reclib.allocation.warm import warm_start
 
 STAGES = ((60, 0.3), (100, 0.5), (100, 0.05))  # steps, and the first of them as a share of a placement's worth
 LAST_STEP = 0.003
-STEADY, FLOOR = 2e-3, 5e-5
+STEADY, FLOOR = 4e-3, 5e-5
 
 
 @dataclass(frozen=True)
