@@ -15,7 +15,7 @@ from reclib.allocation.problem import Allocation, Problem
 from reclib.allocation.solve import EXACT_UP_TO, find_prices, prices_of, solve
 from reclib.allocation.warm import warm_start
 
-STAGES = ((60, 0.3), (100, 0.5), (100, 0.05))  # steps, and the first of them as a share of a placement's worth
+STAGES = ((60, 0.3), (100, 1.0), (100, 0.05))  # steps, and the first of them as a share of a placement's worth
 LAST_STEP = 0.003
 STEADY, FLOOR = 4e-3, 5e-5
 
