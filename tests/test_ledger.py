@@ -104,6 +104,8 @@ def test_a_night_likens_its_slots_to_those_of_their_kind():
     assert row["forecast"] == pytest.approx(0.5 * 2 / 4 + 0.5 * 0 / 2) and row["low"] <= row["forecast"] <= row["high"]
     schema.require(table.reset_index(), schema.TABLES["forecasts"])
     assert nightly.foretell(slates, events[events["event_type"] == "purchase"], as_of=at).empty
+    assert nightly.foretell(slates, events[events["event_type"] != "click"], as_of=at).empty
+    assert nightly.foretell(slates, events[events["customer_id"] == events["customer_id"].iloc[0]], as_of=at).empty
 
 
 def test_a_night_is_scored_by_the_day_after_it_alone():

@@ -29,16 +29,18 @@ def foretell(slates: pd.DataFrame, events: pd.DataFrame, *, as_of: pd.Timestamp,
         alpha: error rate of the interval.
 
     Returns:
-        A `forecasts` table of one row an answer, without what came; empty where no slot was seen in these days.
+        A `forecasts` table of one row an answer, without what came. An answer that nobody gave in these days is not
+        foretold, and none is where slots of fewer than two customers were seen: nothing says how sure it would be.
     """
     seen = _seen(events, slates, since=as_of - pd.Timedelta(days=days))
-    if seen.empty or slates.empty:
+    given = [name for name in ANSWERS if seen["customer_id"].nunique() > 1 and seen[name].any()]
+    if not given or slates.empty:
         return _typed(pd.DataFrame(columns=ledger.COLUMNS))
     came = events[events["occurred_at"] > as_of - pd.Timedelta(days=days)].groupby("customer_id")["session_id"].nunique()
     weight = slates["customer_id"].map(came).fillna(0.0) + 0.5
     is_known = _known(slates.assign(occurred_at=as_of), events)
     share = pd.Series({kind: float(weight[is_known == kind].sum() / weight.sum()) for kind in (True, False)})
-    rows = [{"metric": f"{name}{NEXT_DAY}", **_rate(seen.assign(hits=seen[name]), share, alpha)} for name in ANSWERS]
+    rows = [{"metric": f"{name}{NEXT_DAY}", **_rate(seen.assign(hits=seen[name]), share, alpha)} for name in given]
     policy = str(slates["policy"].iloc[0])
     made = pd.DataFrame(rows).assign(policy=policy, made_at=as_of, estimator="slots alike", gate="log", is_inside=pd.NA,
                                      **dict.fromkeys(CAME, np.nan))
